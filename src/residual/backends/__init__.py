@@ -1,0 +1,1 @@
+"""The frameworks. Each module has the same five functions: build, set_weights, get_weights, forward, fit."""

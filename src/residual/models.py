@@ -1,0 +1,101 @@
+"""Models by name, and the one file they travel in, for every framework: create, save, load.
+
+A framework is imported when a model of it is asked for, and no sooner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from residual import weights as core
+from residual.architecture import Architecture, changed
+from residual.plan import plan
+from residual.preprocessing import Preprocessing
+from residual.runs import Run, open_run
+from residual.spelling import nearest
+from residual.variants import architecture
+from residual.weights import SavedModel
+
+if TYPE_CHECKING:
+    from residual.backends.torch import ResidualNet
+
+BACKENDS = ("torch",)
+_PLANNED = ("tensorflow", "jax", "mxnet")
+
+
+def create(name_or_architecture: str | Architecture, *, backend: str = "torch", seed: int = 0, **changes: Any) -> ResidualNet:
+    """The framework's own model with the first values of `seed`, in evaluation mode; `changes` are fields of the architecture.
+
+    The first values are a function of the names, shapes and `seed` alone: the same in every framework.
+
+    Raises:
+        ValueError: for a name, field or backend that is not known, with the nearest right one, or a value out of range.
+    """
+    check_backend(backend)
+    if isinstance(name_or_architecture, Architecture):
+        arch = changed(name_or_architecture, changes)
+    elif isinstance(name_or_architecture, str):
+        arch = architecture(name_or_architecture, **changes)
+    else:
+        raise ValueError(f"A model is made from a variant's name or an Architecture, not from {name_or_architecture!r}.")
+    from residual.backends import torch as framework
+
+    return framework.build(plan(arch), seed)
+
+
+def save(model: ResidualNet, path: str | Path, *, classes: Sequence[str] = (), preprocessing: Preprocessing | None = None) -> None:
+    """Writes `model` as one safetensors file: weights, architecture, class names and preprocessing, read again by `load`.
+
+    torchvision and timm read it too. A file that is there is replaced at once, never half written.
+
+    Raises:
+        ValueError: `model` was not made by `create` or `load`, a layer was exchanged since, or `classes` do not fit its outputs.
+    """
+    from residual.backends import torch as framework
+
+    if not isinstance(model, framework.ResidualNet):
+        kind = f"{type(model).__module__}.{type(model).__qualname__}"
+        raise ValueError(f"Only a model from residual.create or residual.load can be saved, unwrapped, but this is a {kind}.")
+    saved = SavedModel(
+        architecture=model.plan.architecture,
+        weights=framework.get_weights(model),
+        classes=tuple(map(str, classes)),
+        preprocessing=preprocessing,
+    )
+    core.save(path, saved)
+
+
+def load(path_or_run: str | Path | Run, *, backend: str = "torch") -> ResidualNet:
+    """The model of a .safetensors file or of a run (its folder), with its weights, on the CPU, in evaluation mode.
+
+    Raises:
+        ValueError: there is no such file or run, or it is damaged; the message names it.
+    """
+    check_backend(backend)
+    from residual.backends import torch as framework
+
+    saved = read(path_or_run)
+    model = framework.build(plan(saved.architecture))
+    framework.set_weights(model, saved.weights)
+    return model
+
+
+def read(path_or_run: str | Path | Run) -> SavedModel:
+    """What a model file or a run holds, without any framework."""
+    if isinstance(path_or_run, Run):
+        return path_or_run.saved()
+    path = Path(path_or_run)
+    return open_run(path).saved() if path.is_dir() else core.load(path)
+
+
+def check_backend(backend: str) -> None:
+    """Nothing; ValueError for a backend that is not known or not in this version."""
+    if backend in _PLANNED:
+        raise ValueError(f"The backend {backend!r} is not in this version; use backend='torch'.")
+    if backend not in BACKENDS:
+        raise ValueError(f"There is no backend {backend!r}.{nearest(backend, (*BACKENDS, *_PLANNED))} This version has: torch.")
+
+
+__all__ = ["BACKENDS", "create", "load", "read", "save"]
