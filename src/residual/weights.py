@@ -90,7 +90,10 @@ def check(network: Network, weights: Weights) -> None:
 
 
 def save(path: str | Path, saved: SavedModel) -> None:
-    """Writes `saved` as one safetensors file, beside its place and renamed into it; its metadata holds all but the tensors."""
+    """Writes `saved` as one safetensors file, beside its place and renamed into it; its metadata holds all but the tensors.
+
+    Equal models give equal bytes: the metadata has one key, because safetensors writes several in no fixed order.
+    """
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"A model cannot be written to {path}: that is a folder.")
@@ -104,7 +107,7 @@ def save(path: str | Path, saved: SavedModel) -> None:
         "preprocessing": saved.preprocessing.as_dict() if saved.preprocessing else None,
     }
     tensors = {name: np.ascontiguousarray(value, np.float32) for name, value in saved.weights.items()}
-    write_whole(path, serialise(tensors, {"format": "pt", "residual": json.dumps(told)}))
+    write_whole(path, serialise(tensors, {"residual": json.dumps(told)}))
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -144,4 +147,4 @@ def load(path: str | Path) -> SavedModel:
             preprocessing=preprocessing_from(cleaned) if cleaned else None,
         )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a model file that can be read: {error}") from error
+        raise ValueError(f"{path} is not a model file that can be read: {str(error).rstrip('.')}.") from error
