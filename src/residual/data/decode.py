@@ -1,0 +1,145 @@
+"""Records to one uint8 array, or one picture at a time for data that does not fit into memory.
+
+The surprising thing: pictures are pasted into one tall Pillow canvas and read out together, because handing a small one to NumPy
+costs more than decoding it; and threads are used for large pictures only, because the interpreter's lock makes them
+slower.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from PIL import Image
+
+from residual.data.chunks import Progress, each_chunk
+from residual.data.picture import Frame, fit, reason, strict_pillow
+from residual.data.records import ArrayStore, Labels, Pixels, Problem, Records
+
+_CANVAS = 2**18  # pixels of one canvas: small enough to stay in the cache
+_LARGE = 128 * 128  # pixels above which a picture spends its time outside the interpreter's lock
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """A split in memory.
+
+    Attributes:
+        images: uint8, N H W C.
+        labels: class index of each.
+        names: file or row of each.
+        problems: the pictures that were left out.
+        kept: positions in the records of the pictures that are here.
+    """
+
+    images: Pixels
+    labels: Labels
+    names: list[str]
+    problems: tuple[Problem, ...]
+    kept: Labels
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Lazy:
+    """A split whose pictures are decoded when asked for; travels to worker processes."""
+
+    records: Records
+    frame: Frame
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def labels(self) -> Labels:
+        """Class index of each picture."""
+        return self.records.labels
+
+    @property
+    def names(self) -> list[str]:
+        """File or row of each picture."""
+        return self.records.names
+
+    def read(self, index: int) -> "Pixels | Problem":
+        """The picture, H W C, or what is wrong with it."""
+        with strict_pillow():
+            try:
+                image = fit(self.records.open(index), self.frame)
+            except Exception as error:  # Pillow's readers raise a dozen kinds on broken files
+                return Problem(file=self.records.name(index), reason=reason(error))
+        return np.array(image).reshape(*self.frame.size, self.frame.channels)
+
+
+def decode(records: Records, frame: Frame, *, workers: int = 0, progress: Progress | None = None) -> Decoded:
+    """All pictures of a split in one array; those that cannot be read are left out and named.
+
+    `workers` threads share the work where the pictures are large; the result does not depend on them.
+    ValueError where more than half cannot be read, or all of a class.
+    """
+    images = np.empty((len(records), *frame.size, frame.channels), np.uint8)
+    broken: dict[int, Problem] = {}
+    if _is_ready(records, frame):
+        images[...] = records.store.images[records.rows]  # type: ignore[attr-defined]  # _is_ready says it is an ArrayStore
+        if progress:
+            progress(len(records), len(records))
+    else:
+        with strict_pillow():
+            _fill(images, records, frame, broken, workers if are_large(records) else 0, progress)
+    if not broken:
+        return Decoded(images=images, labels=records.labels, names=records.names, problems=(), kept=np.arange(len(records), dtype=np.int64))
+    problems = tuple(broken[index] for index in sorted(broken))
+    kept = np.setdiff1d(np.arange(len(records), dtype=np.int64), np.fromiter(broken, np.int64))
+    check_losses(records, kept, problems)
+    names = [records.name(int(index)) for index in kept]
+    return Decoded(images=images[kept], labels=records.labels[kept], names=names, problems=problems, kept=kept)
+
+
+def check_losses(records: Records, kept: Labels, problems: tuple[Problem, ...]) -> None:
+    """Nothing; ValueError where more than half of the pictures were left out, or all pictures of a class."""
+    first = f"the first is {problems[0].file} ({problems[0].reason})" if problems else ""
+    if 2 * len(kept) < len(records):
+        raise ValueError(f"{len(records) - len(kept)} of {len(records)} pictures cannot be read; {first}.")
+    lost = np.setdiff1d(records.labels, records.labels[kept])
+    if len(lost):
+        index = int(np.flatnonzero(records.labels == lost[0])[0])
+        where = f"the class of {records.name(index)}"
+        raise ValueError(f"Not one picture of {where} can be read; {first}. Replace them or remove the class.")
+
+
+def _fill(images: Pixels, records: Records, frame: Frame, broken: dict[int, Problem], workers: int, progress: Progress | None) -> None:
+    step = max(1, min(512, _CANVAS // (frame.size[0] * frame.size[1])))
+
+    def run(chunk: range) -> None:
+        images[chunk.start : chunk.stop] = _canvas(records, frame, chunk, broken)
+
+    for _ in each_chunk(run, len(records), step, workers=workers, progress=progress):
+        pass
+
+
+def _canvas(records: Records, frame: Frame, chunk: range, broken: dict[int, Problem]) -> Pixels:
+    """The pictures of a chunk, n H W C; black where one is broken, which `broken` then tells."""
+    height, width = frame.size
+    canvas = Image.new(frame.mode, (width, height * len(chunk)))
+    for place, index in enumerate(chunk):
+        try:
+            canvas.paste(fit(records.open(index), frame), (0, place * height))
+        except Exception as error:  # Pillow's readers raise a dozen kinds on broken files (SyntaxError, struct.error, ...)
+            broken[index] = Problem(file=records.name(index), reason=reason(error))
+    return np.asarray(canvas).reshape(len(chunk), height, width, frame.channels)
+
+
+def _is_ready(records: Records, frame: Frame) -> bool:
+    store = records.store
+    return isinstance(store, ArrayStore) and store.images.shape[1:] == (*frame.size, frame.channels) and frame.crop == 1.0
+
+
+def are_large(records: Records) -> bool:
+    """Whether the median of a few pictures is large enough for threads to pay."""
+    areas = []
+    for index in np.linspace(0, len(records) - 1, 9).astype(int):
+        try:
+            image = records.open(int(index))
+        except Exception:  # named as a problem when its turn comes
+            continue
+        areas.append(image.width * image.height)
+    return bool(areas) and float(np.median(areas)) >= _LARGE
