@@ -1,0 +1,1 @@
+"""Training in PyTorch: recipes, augmentation, the loop, checkpoints, and the experiment that puts them together."""

@@ -1,0 +1,151 @@
+"""Fits the default recipe and the `auto` model to the pictures, the machine and the time, and says why.
+
+A residual net is sized by trying: the widest whose measured training steps still show it every picture often enough in the time there is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from residual.architecture import Architecture
+from residual.cost import cost
+from residual.recipe import Recipe, adjusted
+from residual.training.machine import Machine, training_rate
+from residual.variants import architecture
+
+PATIENT_SECONDS = 120.0  # what a training may take where the user names neither time nor epochs
+_WIDTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128)
+_SMALL = 64  # pictures up to this side keep their size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What choosing needs to know of the training pictures: their usual height and width, channels, count and class names."""
+
+    size: tuple[int, int]
+    channels: int
+    count: int
+    classes: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What will be trained. `reasons` are sentences for the user."""
+
+    architecture: Architecture
+    model: str
+    recipe: Recipe
+    size: tuple[int, int]
+    half: bool
+    reasons: tuple[str, ...]
+
+
+def choose(base: Recipe, fit: bool, fixed: dict[str, Any], data: Data, machine: Machine) -> Choice:
+    """The architecture and recipe to train. With `fit` the fields not in `fixed` (what the user set) follow data and machine.
+
+    Raises:
+        ValueError: the model's name, its size or a field does not fit the data.
+    """
+    recipe, reasons = adjusted(base, fixed), list[str]()
+    size = _image_size(recipe, data, machine, reasons)
+    if fit:
+        picked = _augmentation(data, size, reasons) | _batch(data, reasons)
+        recipe = adjusted(recipe, {name: value for name, value in picked.items() if name not in fixed})
+    half = recipe.precision == "bfloat16" or (recipe.precision == "auto" and machine.half)
+    if recipe.model == "auto":
+        arch, epochs = _sized(recipe, size, data, fixed, half, reasons)
+        recipe = adjusted(recipe, {"epochs": epochs})
+    else:
+        arch = architecture(recipe.model, in_channels=data.channels, num_classes=len(data.classes))
+        reasons.append(f"Model: {recipe.model}, with {data.channels} input channel(s) and {len(data.classes)} classes.")
+        if fit and "epochs" not in fixed and not recipe.time:
+            rate = training_rate(arch, size, batch=16, half=half)
+            recipe = adjusted(recipe, {"epochs": max(1, min(_wanted_epochs(data), int(PATIENT_SECONDS * rate / data.count)))})
+            reasons.append(f"Epochs: {recipe.epochs}, about {PATIENT_SECONDS:.0f} s of training here.")
+    if base.decay_norm_and_bias and "warmup_rate" not in fixed and sum(arch.depths) >= 54:
+        recipe = adjusted(recipe, {"warmup_rate": 0.01})
+        reasons.append("Warm-up: learning rate 0.01 until the training error is under 80 %, as the 2015 paper did for 110 layers.")
+    cost(arch, size)  # refuses pictures that are too small for the strides
+    if recipe.precision == "auto":
+        reasons.append(
+            f"Arithmetic: {'bfloat16, which' if half else 'float32; bfloat16'} is {'' if half else 'not '}faster on this machine."
+        )
+    return Choice(architecture=arch, model=recipe.model, recipe=recipe, size=size, half=half, reasons=tuple(reasons))
+
+
+def _image_size(recipe: Recipe, data: Data, machine: Machine, reasons: list[str]) -> tuple[int, int]:
+    if recipe.image_size:
+        return recipe.image_size, recipe.image_size
+    if max(data.size) <= _SMALL:
+        reasons.append(f"Pictures: used at their own size, {data.size[0]}x{data.size[1]}.")
+        return data.size
+    side = 224 if machine.device != "cpu" else 128
+    side = min(side, max(32, min(data.size) // 32 * 32))
+    reasons.append(f"Pictures: brought from about {data.size[0]}x{data.size[1]} to {side}x{side}, which this machine can train on in time.")
+    return side, side
+
+
+def _augmentation(data: Data, size: tuple[int, int], reasons: list[str]) -> dict[str, Any]:
+    characters = all(len(name.strip()) == 1 for name in data.classes)
+    flip = "none" if characters else "alternate"
+    told = "no mirroring, since the classes are single characters" if characters else "every picture mirrored in every second epoch"
+    if max(data.size) > _SMALL:
+        reasons.append(f"Augmentation: random crops of 35 to 100 % of the area, {told}.")
+        return {"flip": flip, "crop_scale": (0.35, 1.0), "crop": 0.875}
+    padding = 0 if data.count >= 30_000 and data.channels == 1 else max(1, min(size) // 8)
+    shifts = f"shifts by up to {padding} pixel(s)" if padding else "no shifts, since there are many centred grey pictures"
+    reasons.append(f"Augmentation: {shifts}; {told}.")
+    return {"flip": flip, "crop_padding": padding}
+
+
+def _batch(data: Data, reasons: list[str]) -> dict[str, Any]:
+    """About 20 steps an epoch at least; the rate falls with the root of the batch."""
+    size = 128
+    while size > 16 and data.count / size < 20:
+        size //= 2
+    rate = round(0.2 * (size / 128) ** 0.5, 3)
+    reasons.append(
+        f"Batch: {size} of {data.count} pictures; SGD with Nesterov momentum, learning rate up to {rate} and down in a triangle."
+    )
+    return {"batch_size": size, "learning_rate": rate}
+
+
+def _sized(
+    recipe: Recipe, size: tuple[int, int], data: Data, fixed: dict[str, Any], half: bool, reasons: list[str]
+) -> tuple[Architecture, int]:
+    """The widest net that sees each picture often enough in the time there is; the epochs that fit."""
+    seconds, wanted = recipe.time or PATIENT_SECONDS, recipe.epochs if "epochs" in fixed else _wanted_epochs(data)
+    batch = min(recipe.batch_size, data.count, 128 if max(size) <= _SMALL else 16)
+    arch, rate = None, 0.0
+    for width in _WIDTHS[: 4 if data.count < 5_000 else None]:
+        candidate = _candidate(width, size, data)
+        speed = training_rate(candidate, size, batch=batch, half=half)
+        if arch is not None and data.count * wanted / speed > seconds:
+            break
+        arch, rate = candidate, speed
+    assert arch is not None
+    fits = max(1, int(seconds * rate / data.count))
+    epochs = recipe.epochs if "epochs" in fixed else min(fits, wanted)
+    reasons.append(
+        f"Model: a residual net of {2 + 2 * sum(arch.depths)} layers, widths {'-'.join(map(str, arch.out_widths))}, which trains on about "
+        f"{rate:,.0f} pictures/s here: the widest that shows it every picture about {wanted} times in {seconds:.0f} s."
+    )
+    if not recipe.time:
+        reasons.append(f"Epochs: {epochs}.")
+    return arch, epochs
+
+
+def _wanted_epochs(data: Data) -> int:
+    """Passes after which more width helps more than more passes: measured on Fashion-MNIST, digits and flowers."""
+    return 6 if data.count >= 20_000 else 30 if data.count >= 1_000 else 60
+
+
+def _candidate(width: int, size: tuple[int, int], data: Data) -> Architecture:
+    large = max(size) > _SMALL
+    widths = (width, 2 * width, 4 * width, 8 * width) if large else (width, 2 * width, 4 * width)
+    stem = "imagenet" if large else "patch" if min(size) >= 24 else "cifar"
+    return Architecture(
+        depths=(1,) * len(widths), inner_widths=widths, out_widths=widths, strides=(1, 2, 2, 2)[: len(widths)],
+        stem="imagenet" if stem == "imagenet" else "patch" if stem == "patch" else "cifar", stem_width=max(width, 16),
+        in_channels=data.channels, num_classes=len(data.classes),
+    )  # fmt: skip

@@ -1,0 +1,232 @@
+"""Measuring a trained model on a split, and writing down what came out, and that somebody looked.
+
+The surprising thing: looking at a test set leaves a trace. Each opening is added to `run.json` before a single picture is read.
+"""
+
+import datetime
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from residual.backends.torch import ResidualNet
+from residual.data import Frame, Lazy, Problem, Records, Source, decode, memory_plan, open_source
+from residual.preprocessing import Preprocessing
+from residual.runs import Run, as_json, open_run
+from residual.spelling import nearest
+from residual.training.feed import Normaliser, Resident, Streamed
+from residual.training.inference import logits
+from residual.training.metrics import Evaluation, measure
+from residual.training.prediction import frame_of, open_classifier
+from residual.training.prepare import splits
+from residual.weights import write_whole
+
+SPLITS = ("train", "validation", "test")
+_SHOWN = 24  # pictures kept for the report's gallery, of mistakes and of right answers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """An evaluation and what it was computed from: probabilities N x classes, labels N and names N of the readable pictures.
+
+    Attributes:
+        worst: positions of the most confident mistakes, most confident first; `best` likewise of the right answers.
+        worst_images: those pictures as the network sees them, uint8 N H W C.
+    """
+
+    evaluation: Evaluation
+    probabilities: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+    worst: npt.NDArray[np.int64]
+    best: npt.NDArray[np.int64]
+    worst_images: npt.NDArray[np.uint8]
+    best_images: npt.NDArray[np.uint8]
+
+
+def evaluate(run: Run | str | Path, data: Any = None, split: str = "test") -> Evaluation:
+    """The scores of a run, or of the model in a .safetensors file, on a split of its own data or of `data`.
+
+    A run gets the scores and the most confident mistakes written into its folder, and openings of a test set into `run.json`.
+    `data` that has no test set of its own and was not trained on is measured whole as "test".
+
+    Raises:
+        ValueError: there is no such run, split or data, or the classes of `data` are not the model's.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"There is no split {split!r}.{nearest(split, SPLITS)} Splits: {', '.join(SPLITS)}.")
+    if not isinstance(run, Run) and Path(run).is_file():
+        if data is None:
+            raise ValueError(f"{run} is a model file and does not know its data: name the data to measure it on.")
+        classifier = open_classifier(run)
+        records, notes = _foreign(open_source(data), split, classifier.classes)
+        outcome = evaluate_model(classifier.model, classifier.preprocessing, classifier.classes, records, split=split)
+        return replace(outcome.evaluation, data=_name(data), notes=notes)
+    opened = run if isinstance(run, Run) else open_run(run)
+    if data is None and opened.record["data"]["kind"] == "arrays":
+        raise ValueError(f"The run {opened.folder} was trained on arrays: pass them, or other data, to evaluate it.")
+    return evaluate_run(opened, open_source(opened.record["data"]["source"] if data is None else data), split, by="evaluate")
+
+
+def evaluate_run(run: Run, source: Source, split: str, *, by: str) -> Evaluation:
+    """The scores of a run on a split of opened data, written into its folder; `by` is who opened the test set.
+
+    Data that the run was not trained on is kept in files of its own, so that the run's own result stays.
+    """
+    classifier = open_classifier(run)
+    own, notes = _is_own(run, source), tuple[str, ...]()
+    if own:
+        records = _own(run, source, split)
+    else:
+        records, notes = _foreign(source, split, classifier.classes)
+    name = run.record["data"]["source"] if own else source.name
+    if split == "test":
+        note_opening(run, by=by, count=len(records), data=name)
+    outcome = evaluate_model(classifier.model, classifier.preprocessing, classifier.classes, records, split=split)
+    outcome = replace(outcome, evaluation=replace(outcome.evaluation, data=name, notes=notes))
+    keep(run.folder / (f"evaluation-{split}" if own else f"evaluation-{split}-on-{_slug(source.name)}"), outcome)
+    return outcome.evaluation
+
+
+def evaluate_model(
+    model: ResidualNet, preprocessing: Preprocessing, classes: Sequence[str], records: Records, *, split: str, half: bool = False,
+    memory: float = 0.4,
+) -> Outcome:  # fmt: skip
+    """The scores of a model on records whose labels are indices into `classes`, on the model's device; nothing is written.
+
+    Pictures that take more than the share `memory` of the free memory are decoded as they are needed.
+    """
+    frame, device = frame_of(preprocessing), next(model.parameters()).device
+    workers = os.cpu_count() or 1
+    normalise, problems = Normaliser(preprocessing, device), list[Problem]()
+    if memory_plan(len(records), frame, memory).place == "memory":
+        decoded = decode(records, frame, workers=workers)
+        problems, records = list(decoded.problems), records.subset(decoded.kept)
+        values = logits(model, Resident(decoded, None, device), normalise, size=preprocessing.size, half=half)
+    else:
+        feed = Streamed(Lazy(records=records, frame=frame), None, device, workers)
+        values = logits(model, feed, normalise, size=preprocessing.size, half=half)
+        problems = [Problem(file=file, reason=reason) for file, reason in feed.problems.items()]
+        read = values[:, 0].isfinite().numpy()
+        values, records = values[torch.from_numpy(read)], records.subset(np.flatnonzero(read).astype(np.int64))
+    shares = torch.softmax(values.double(), 1).numpy()
+    evaluation = replace(measure(shares, records.labels, split=split, classes=classes), unreadable=tuple(problems))
+    return _outcome(evaluation, shares, records, frame)
+
+
+def note_opening(run: Run, *, by: str, count: int, data: str) -> None:
+    """Adds an opening of a test split to the run's record and writes it."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    run.record.setdefault("test_openings", []).append({"time": now, "split": "test", "count": count, "by": by, "data": data})
+    run.write()
+
+
+def keep(stem: Path, outcome: Outcome) -> None:
+    """Writes `stem`.json (the evaluation) and `stem`.npz (probabilities as float32, labels, names, the gallery's pictures)."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer, probabilities=outcome.probabilities.astype(np.float32), labels=outcome.labels, names=np.array(outcome.names, str),
+        worst=outcome.worst, best=outcome.best, worst_images=outcome.worst_images, best_images=outcome.best_images,
+    )  # fmt: skip
+    write_whole(stem.with_name(f"{stem.name}.npz"), buffer.getvalue())
+    write_whole(stem.with_name(f"{stem.name}.json"), json.dumps(outcome.evaluation.as_dict()).encode())
+
+
+def _outcome(evaluation: Evaluation, shares: npt.NDArray[np.float64], records: Records, frame: Frame) -> Outcome:
+    guess, sure = shares.argmax(1), shares.max(1)
+    order = np.argsort(-sure, kind="stable")
+    worst = order[guess[order] != records.labels[order]][:_SHOWN]
+    best = order[guess[order] == records.labels[order]][:_SHOWN]
+    return Outcome(
+        evaluation=evaluation, probabilities=shares, labels=records.labels, names=tuple(records.names), worst=worst, best=best,
+        worst_images=_pictures(records, worst, frame), best_images=_pictures(records, best, frame),
+    )  # fmt: skip
+
+
+def _pictures(records: Records, positions: npt.NDArray[np.int64], frame: Frame) -> npt.NDArray[np.uint8]:
+    images = np.zeros((len(positions), *frame.size, frame.channels), np.uint8)
+    lazy = Lazy(records=records, frame=frame)
+    for place, position in enumerate(positions):
+        read = lazy.read(int(position))
+        if not isinstance(read, Problem):
+            images[place] = read
+    return images
+
+
+def _is_own(run: Run, source: Source) -> bool:
+    """Whether the run was trained on `source`. ValueError where it was, but on another state of it whose test cut may overlap."""
+    told = run.record["data"]
+    if as_json(source.fingerprint) == told["fingerprint"]:
+        return True
+    if told["kind"] == "arrays" or source.kind == "arrays" or _where(source.name) != _where(told["source"]):
+        return False
+    raise ValueError(
+        f"{source.name} has changed since the run {run.folder} was trained on it, so its test set may hold training pictures; "
+        "restore it, or put the new pictures into a folder of their own."
+    )
+
+
+def _own(run: Run, source: Source, split: str) -> Records:
+    found = splits(source, run.recipe, (problem["file"] for problem in run.record["data"]["problems"]))
+    if split not in found:
+        raise ValueError(f"The run {run.folder} has no {split} split: its recipe held none out; its splits: {', '.join(found)}.")
+    wanted = run.record["split"].get(split, len(found[split]))
+    if len(found[split]) != wanted:
+        raise ValueError(
+            f"The {split} split of {source.name} has {len(found[split])} pictures now, but had {wanted} in the run {run.folder}; "
+            "restore the data, or measure on the test split."
+        )
+    return found[split]
+
+
+def _foreign(source: Source, split: str, classes: Sequence[str]) -> tuple[Records, tuple[str, ...]]:
+    """A split of data that was not trained on, its labels made the model's, and sentences on it."""
+    if split not in source.splits:
+        raise ValueError(f"{source.name} has no {split} split; its splits: {', '.join(source.splits)}.")
+    records, notes = source.splits[split], tuple[str, ...]()
+    if split == "test" and "test_cut" in source.fingerprint:
+        parts = (source.splits["train"], source.splits["test"])
+        rows, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "labels"))
+        records = Records(store=records.store, rows=rows, labels=labels)
+        notes = (f"{source.name} has no test set of its own: all its {len(records)} pictures were measured.",)
+    return _relabelled(records, source, classes), notes
+
+
+def _relabelled(records: Records, source: Source, classes: Sequence[str]) -> Records:
+    """The records with labels that are indices into the model's `classes`; of arrays the labels are such already."""
+    if source.kind == "arrays":
+        if len(source.classes) > len(classes):
+            raise ValueError(f"The labels go up to {len(source.classes) - 1}, but the model has {len(classes)} classes.")
+        return records
+    strange = [name for name in source.classes if name not in classes]
+    if strange:
+        told = ", ".join(map(repr, classes[:10])) + (", ..." if len(classes) > 10 else "")
+        raise ValueError(
+            f"{source.name} has the class {strange[0]!r}, which the model does not know.{nearest(strange[0], classes)} "
+            f"The model's classes: {told}."
+        )
+    places = np.array([list(classes).index(name) for name in source.classes], np.int64)
+    return replace(records, labels=places[records.labels])
+
+
+def _where(name: str) -> str:
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name
+
+
+def _name(data: Any) -> str:
+    return str(data) if isinstance(data, str | Path) else "arrays"
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(name).name).strip("-")[:60] or "data"
+
+
+__all__ = ["SPLITS", "Evaluation", "Outcome", "evaluate", "evaluate_model", "evaluate_run", "keep", "note_opening"]

@@ -1,0 +1,225 @@
+"""A training from data to a run folder: begin, proceed, finish. `train` does all three; the command line shows what happens between.
+
+The test split is opened once, in `finish`, after every choice has been made.
+"""
+
+import datetime
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from residual.architecture import Architecture, architecture_from
+from residual.backends import torch as backend
+from residual.data import Source, look, open_source
+from residual.plan import plan
+from residual.preprocessing import Preprocessing, preprocessing_from
+from residual.recipe import EpochEnd, Recipe, adjusted
+from residual.runs import EVENTS_FILE, MODEL_FILE, RUN_FILE, Run, as_json, open_run
+from residual.training import checkpoint
+from residual.training.choose import Choice, Data, choose
+from residual.training.evaluation import Evaluation, evaluate_run
+from residual.training.feed import Normaliser
+from residual.training.loop import Setting, State, StepEnd, fit
+from residual.training.machine import machine
+from residual.training.prepare import Prepared, Progress, prepare
+from residual.training.recipes import recipe as recipe_named
+from residual.training.tensorboard import Board
+from residual.weights import SavedModel
+from residual.weights import save as save_model
+
+_EVERY = 30.0  # seconds between checkpoints within an epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A training that is set up: the run's folder, the state that changes and the setting that does not."""
+
+    run: Run
+    source: Source
+    state: State
+    setting: Setting
+    preprocessing: Preprocessing
+    architecture: Architecture
+
+
+def train(data: Any, model: str = "", recipe: str = "default", *, out: str | Path | None = None, **fields: Any) -> Run:
+    """The run of a training on `data`: a name, a folder, or arrays (images uint8 N H W [C], labels).
+
+    `fields` are the recipe's, e.g. `epochs=5, time=60`. `model` is short for the field of that name.
+
+    Raises:
+        ValueError: one sentence on what is wrong with the data, a name or a field.
+    """
+    experiment = begin(data, recipe, {**({"model": model} if model else {}), **fields}, out=out)
+    for _ in proceed(experiment):
+        pass
+    finish(experiment)
+    return experiment.run
+
+
+def begin(data: Any, recipe: str, fields: dict[str, Any], *, out: str | Path | None = None, progress: Progress | None = None) -> Experiment:
+    """A new run, its folder made and its first checkpoint written; nothing is written when the data or a field is wrong."""
+    base = recipe_named(recipe)
+    adjusted(base, fields)
+    folder = _new_folder(out, data, fields.get("model", base.model))
+    if isinstance(data, str | Path) and Path(data).expanduser().is_dir():
+        data = Path(data).expanduser().resolve()  # so that the run still finds it from another folder
+    source = open_source(data)
+    seen = look(source.splits["train"])
+    told = Data(size=seen.size, channels=seen.channels, count=len(source.splits["train"]), classes=source.classes)
+    choice = choose(base, recipe == "default", fields, told, machine())
+    device = torch.device(machine().device)
+    prepared = prepare(source, choice.recipe, choice.size, told.channels, device=device, progress=progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    run = Run(folder=folder, record=_record(source, data, recipe, choice, prepared))
+    run.write()
+    experiment = _experiment(run, source, choice.recipe, choice.architecture, prepared, half=choice.half)
+    checkpoint.save(folder, experiment.state)
+    return experiment
+
+
+def resume(folder: str | Path, data: Any = None, *, progress: Progress | None = None) -> Experiment:
+    """The unfinished run in `folder`, where its checkpoint stands. Arrays must be passed again as `data`.
+
+    ValueError when the run is finished, its checkpoint is damaged, or its data is not what it was.
+    """
+    run = open_run(folder)
+    if run.record["status"] == "finished":
+        raise ValueError(f"The run {run.folder} is finished: there is nothing to resume; train anew with another --out.")
+    if data is None and run.record["data"]["kind"] == "arrays":
+        raise ValueError(f"The run {run.folder} was trained on arrays: pass them again to resume it.")
+    source = open_source(run.record["data"]["source"] if data is None else data)
+    arch = architecture_from(run.record["architecture"])
+    size = tuple(run.record["preprocessing"]["size"])
+    device = torch.device(machine().device)
+    prepared = prepare(source, run.recipe, size, arch.in_channels, device=device, progress=progress)
+    if prepared.split["hash"] != run.record["split"]["hash"] or as_json(source.fingerprint) != run.record["data"]["fingerprint"]:
+        raise ValueError(f"The data {run.record['data']['source']} is not what the run {run.folder} began with; train anew.")
+    prepared = replace(prepared, preprocessing=preprocessing_from(run.record["preprocessing"]))
+    torch.set_num_threads(run.record["machine"]["threads"])
+    experiment = _experiment(run, source, run.recipe, arch, prepared, half=run.record["half"])
+    checkpoint.restore(run.folder, experiment.state)
+    return experiment
+
+
+def proceed(experiment: Experiment) -> Iterator[StepEnd | EpochEnd]:
+    """What happens, step by step, written down as it happens. Stop iterating to stop: `pause` then keeps the state."""
+    run, state, recipe = experiment.run, experiment.state, experiment.setting.recipe
+    board, last = Board(run.folder), time.monotonic()
+    for event in fit(state, experiment.setting):
+        if isinstance(event, EpochEnd):
+            run.append(event)
+            board.epoch(event)
+            if recipe.keep == "last" or state.best_epoch in (0, state.epoch):
+                _keep(experiment)
+        if time.monotonic() - last > (2.0 if isinstance(event, EpochEnd) else _EVERY):
+            checkpoint.save(run.folder, state)
+            last = time.monotonic()
+        yield event
+    checkpoint.save(run.folder, state)
+    board.close()
+
+
+def pause(experiment: Experiment) -> None:
+    """Writes the state of a stopped training, so that `resume` picks it up at the very next step."""
+    checkpoint.save(experiment.run.folder, experiment.state)
+    if not (experiment.run.folder / MODEL_FILE).exists():
+        _keep(experiment)
+
+
+def finish(experiment: Experiment) -> Evaluation:
+    """The kept model's evaluation on the test split: its one opening in this run."""
+    run, state = experiment.run, experiment.state
+    last = list(run.events())
+    kept = next((e for e in last if e.epoch == state.best_epoch), None) if experiment.setting.recipe.keep == "best" else last[-1]
+    run.record["status"] = "finished"
+    run.record["result"] = {
+        "epochs": state.epoch, "steps": state.step, "seconds": round(state.seconds, 2), "kept_epoch": kept.epoch if kept else state.epoch,
+        "train_loss": last[-1].train_loss, "train_accuracy": last[-1].train_accuracy,
+        "validation_accuracy": kept.validation_accuracy if kept else None,
+        "images_per_second": float(np.median([end.images_per_second for end in last])),
+    }  # fmt: skip
+    evaluation = evaluate_run(run, experiment.source, "test", by="train")
+    run.record["result"]["test"] = {"count": evaluation.count, "top1": evaluation.top1, "top5": evaluation.top5}
+    run.write()
+    return evaluation
+
+
+def _experiment(run: Run, source: Source, recipe: Recipe, arch: Architecture, prepared: Prepared, *, half: bool) -> Experiment:
+    device = torch.device(machine().device)
+    model = backend.build(plan(arch), recipe.seed).to(device)
+    if recipe.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = {name: value.detach().clone() for name, value in model.state_dict().items()} if recipe.ema else None
+    state = State(model=model, optimizer=backend.optimizer(model, recipe), average=average, warm=not recipe.warmup_rate)
+    setting = Setting(
+        recipe=recipe, train=prepared.train, validation=prepared.validation, normalise=Normaliser(prepared.preprocessing, device),
+        size=prepared.preprocessing.size, device=device, half=half, call=torch.compile(model) if recipe.compile else model,
+    )  # fmt: skip
+    return Experiment(run=run, source=source, state=state, setting=setting, preprocessing=prepared.preprocessing, architecture=arch)
+
+
+def _keep(experiment: Experiment) -> None:
+    """Writes the weights as they stand (the averaged ones, where there are any) as the run's model."""
+    state, weights = experiment.state, backend.get_weights(experiment.state.model)
+    if state.average is not None:
+        weights = {name: state.average[name].float().cpu().numpy().copy() for name in weights}
+    saved = SavedModel(
+        architecture=experiment.architecture,
+        weights=weights,
+        classes=experiment.source.classes,
+        preprocessing=experiment.preprocessing,
+    )
+    save_model(experiment.run.folder / MODEL_FILE, saved)
+
+
+def _new_folder(out: str | Path | None, data: Any, model: str) -> Path:
+    if out is None:
+        name = Path(data).name if isinstance(data, str | Path) else "arrays"
+        stem = f"{name.replace('/', '-') or 'data'}-{model}"
+        return next(path for n in range(1, 100_000) if not (path := Path("runs") / f"{stem}-{n}").exists())
+    folder = Path(out)
+    if (folder / RUN_FILE).exists() or (folder / EVENTS_FILE).exists():
+        raise ValueError(f"{folder} holds a run already: choose another --out, or go on with it by `residual train --resume {folder}`.")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file, but a run is a folder: choose another --out.")
+    return folder
+
+
+def _record(source: Source, data: Any, recipe: str, choice: Choice, prepared: Prepared) -> dict[str, Any]:
+    """What `run.json` says from the start."""
+    from residual.training.versions import versions
+
+    return {
+        "status": "training",
+        "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["residual", *sys.argv[1:]]) if Path(sys.argv[0]).name == "residual" else "residual.train(...)",
+        "model": choice.model,
+        "architecture": asdict(choice.architecture),
+        "recipe_name": recipe,
+        "recipe": asdict(choice.recipe),
+        "half": choice.half,
+        "reasons": [*choice.reasons, f"Memory: {prepared.plan}."],
+        "data": {
+            "source": str(data) if isinstance(data, str | Path) else source.name,
+            "kind": source.kind,
+            "classes": list(source.classes),
+            "counts": {name: len(records) for name, records in source.splits.items()},
+            "fingerprint": as_json(source.fingerprint),
+            "notes": list(source.notes),
+            "problems": [asdict(problem) for problem in prepared.problems],
+        },
+        "preprocessing": prepared.preprocessing.as_dict(),
+        "split": prepared.split,
+        "seed": choice.recipe.seed,
+        "versions": versions(),
+        "machine": machine().as_dict(),
+        "test_openings": [],
+        "result": {},
+    }

@@ -1,0 +1,40 @@
+"""Running a trained model over many pictures: one function, which validation, the final test and prediction share."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from residual.backends.torch import ResidualNet
+from residual.training.feed import Feed, Normaliser, centre_cut
+
+
+def logits(model: ResidualNet, feed: Feed, normalise: Normaliser, *, size: tuple[int, int], batch: int = 256, half: bool = False) -> Tensor:
+    """N x classes, float32, on the CPU, in the feed's order, in evaluation mode; `half` runs under bfloat16 autocast.
+
+    A picture that turned out unreadable while streaming has logits of NaN.
+    """
+    device, was = next(model.parameters()).device, model.training
+    found = torch.full((len(feed), model.plan.num_classes), float("nan"))
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for pictures, _, index in feed.read(chunked(np.arange(len(feed)), batch)):
+                with autocast(device, half):
+                    values = model(centre_cut(normalise(pictures), size))
+                found[index.cpu()] = values.float().cpu()
+    finally:
+        model.train(was)
+    return found
+
+
+def autocast(device: torch.device, half: bool) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
+
+
+def chunked(indices: npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.int64]]:
+    """`indices` cut into arrays of `size`; the last may be shorter."""
+    return [indices[start : start + size] for start in range(0, len(indices), size)]

@@ -1,0 +1,255 @@
+"""The training loop: it yields what happened after every step and every epoch, and who listens is the caller's affair.
+
+All randomness of a step is drawn after seeding torch with a number made from (seed, epoch, step), so that a run that was stopped and
+resumed takes the very same steps.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from residual.backends.torch import ResidualNet, set_learning_rate
+from residual.recipe import EpochEnd, Recipe, learning_rate
+from residual.training.augment import augment, colour_noise, mixed
+from residual.training.feed import Batch, Feed, Normaliser
+from residual.training.inference import autocast, chunked, logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepEnd:
+    """One optimizer step. `loss` stays on the device: reading it waits for the device.
+
+    Attributes:
+        seen: pictures of this epoch so far.
+        right: how many of them were classified rightly (a tensor on the device).
+    """
+
+    epoch: int
+    step: int
+    progress: float
+    learning_rate: float
+    loss: Tensor
+    seen: int
+    right: Tensor
+    seconds: float
+
+
+@dataclass(kw_only=True)
+class State:
+    """Everything that training changes; a checkpoint holds just this.
+
+    Attributes:
+        epoch: epochs finished.
+        batch: batches of the current epoch that are done.
+        step: optimizer steps done in all.
+        losses: of the current epoch, one a step.
+        warm: the recipe's warm-up rule no longer holds; `running_error` is what it watches.
+        average: the averaged weights, where the recipe keeps them.
+        done: the time budget is used up.
+    """
+
+    model: ResidualNet
+    optimizer: torch.optim.Optimizer
+    average: dict[str, Tensor] | None = None
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    seen: int = 0
+    right: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    losses: list[Tensor] = field(default_factory=list)
+    seconds: float = 0.0
+    warm: bool = True
+    running_error: float = 1.0
+    best_accuracy: float = -1.0
+    best_epoch: int = 0
+    done: bool = False
+
+    def finished(self, recipe: Recipe) -> bool:
+        """Whether no step is left: the epochs are over, the time is up, or patience is at its end."""
+        if recipe.patience and self.best_epoch and self.epoch - self.best_epoch >= recipe.patience:
+            return True
+        return self.done if recipe.time else self.epoch >= recipe.epochs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a training needs and does not change.
+
+    Attributes:
+        size: height and width that the network sees.
+        reserve: seconds of a time budget kept for the last validation.
+        call: what runs the model, e.g. its compiled form.
+    """
+
+    recipe: Recipe
+    train: Feed
+    validation: Feed | None
+    normalise: Normaliser
+    size: tuple[int, int]
+    device: torch.device
+    half: bool
+    call: Callable[[Tensor], Tensor]
+    reserve: float = 0.0
+
+
+def fit(state: State, setting: Setting) -> Iterator[StepEnd | EpochEnd]:
+    """A StepEnd after each step, an EpochEnd after each epoch; picks up where `state` stands.
+
+    A training that the time budget ends within an epoch ends with that epoch's EpochEnd.
+    """
+    recipe, began, before = setting.recipe, time.perf_counter(), state.seconds
+    while not state.finished(recipe):
+        chunks = order(len(setting.train), recipe, state.epoch)
+        total = recipe.epochs * len(chunks)
+        if state.batch == 0:
+            state.losses, state.seen = [], 0
+            state.right = torch.zeros((), dtype=torch.int64, device=setting.device)
+        state.model.train()
+        start = (state.seen, time.perf_counter())
+        for batch in setting.train.read(chunks[state.batch :]):
+            torch.manual_seed(key(recipe.seed, state.epoch, state.batch))
+            progress = _progress(state, setting, total)
+            rate = _rate(state, recipe, progress)
+            set_learning_rate(state.optimizer, rate)
+            loss, right = _step(state, setting, batch)
+            if not state.warm:
+                _watch(state, recipe, 1 - int(right) / len(batch[1]), len(batch[1]))
+            state.batch, state.step, state.seen = state.batch + 1, state.step + 1, state.seen + len(batch[1])
+            state.right += right
+            state.losses.append(loss)
+            state.seconds = before + time.perf_counter() - began
+            yield StepEnd(
+                epoch=state.epoch + 1, step=state.step, progress=_progress(state, setting, total), learning_rate=rate,
+                loss=loss, seen=state.seen, right=state.right, seconds=state.seconds,
+            )  # fmt: skip
+            if recipe.time and _progress(state, setting, total) >= 1:
+                break
+        rate = (state.seen - start[0]) / max(time.perf_counter() - start[1], 1e-9)
+        yield _end_epoch(state, setting, total, origin=began - before, images_per_second=rate)
+
+
+def _end_epoch(state: State, setting: Setting, total: int, *, origin: float, images_per_second: float) -> EpochEnd:
+    """Validates, where it is due, and closes the epoch; `origin` is when training began on the clock."""
+    recipe = setting.recipe
+    progress = _progress(state, setting, total)
+    losses = torch.stack(state.losses).float().cpu()
+    state.epoch, state.batch, state.done = state.epoch + 1, 0, progress >= 1
+    loss = accuracy = None
+    due = progress >= 1 or not recipe.time or setting.reserve <= 0.02 * recipe.time
+    if setting.validation is not None and due:
+        found, labels = _validate(state, setting, setting.validation), torch.from_numpy(setting.validation.labels)
+        read = found[:, 0].isfinite()
+        loss = float(F.cross_entropy(found[read], labels[read]))
+        accuracy = float((found[read].argmax(1) == labels[read]).float().mean())
+        if accuracy > state.best_accuracy:
+            state.best_accuracy, state.best_epoch = accuracy, state.epoch
+    state.seconds = time.perf_counter() - origin
+    return EpochEnd(
+        epoch=state.epoch, steps=state.step, train_loss=float(losses.mean()), train_accuracy=int(state.right) / max(state.seen, 1),
+        losses=tuple(losses.tolist()), validation_loss=loss, validation_accuracy=accuracy,
+        learning_rate=state.optimizer.param_groups[0]["lr"], progress=progress, seconds=state.seconds,
+        images_per_second=images_per_second,
+    )  # fmt: skip
+
+
+def _step(state: State, setting: Setting, batch: Batch) -> tuple[Tensor, Tensor]:
+    """One optimizer step on `batch`; its loss and how many pictures were right, still on the device."""
+    recipe, (pictures, labels, index) = setting.recipe, batch
+    x = setting.normalise(pictures)
+    if recipe.lighting and x.shape[1] == 3:
+        x = x + colour_noise(len(x), recipe.lighting, x.device) * 255 * setting.normalise.scale
+    x = augment(x, recipe, setting.size, _turns(recipe, index, state.epoch))
+    x, (first, second, share) = mixed(x, labels, recipe)
+    state.optimizer.zero_grad(set_to_none=True)
+    total, right = torch.zeros((), device=x.device), torch.zeros((), dtype=torch.int64, device=x.device)
+    parts = -(-len(x) // recipe.accumulate)
+    for start in range(0, len(x), parts):
+        cut = slice(start, start + parts)
+        with autocast(setting.device, setting.half):
+            scores = setting.call(x[cut]).float()
+        loss = share * F.cross_entropy(scores, first[cut], label_smoothing=recipe.label_smoothing)
+        if share < 1:
+            loss = loss + (1 - share) * F.cross_entropy(scores, second[cut], label_smoothing=recipe.label_smoothing)
+        loss = loss * (len(scores) / len(x))
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+        right += (scores.detach().argmax(1) == first[cut]).sum()
+    state.optimizer.step()
+    if state.average is not None:
+        _average(state, recipe.ema)
+    return total, right
+
+
+def _validate(state: State, setting: Setting, feed: Feed) -> Tensor:
+    """Logits of `feed`, of the averaged weights where the recipe keeps them."""
+    model, recipe = state.model, setting.recipe
+    kept = None
+    if state.average is not None:
+        kept = {name: value.clone() for name, value in model.state_dict().items()}
+        model.load_state_dict(state.average)
+    try:
+        batch = max(recipe.batch_size // recipe.accumulate, 64)
+        return logits(model, feed, setting.normalise, size=setting.size, batch=batch, half=setting.half)
+    finally:
+        if kept is not None:
+            model.load_state_dict(kept)
+
+
+def order(count: int, recipe: Recipe, epoch: int) -> list[npt.NDArray[np.int64]]:
+    """The batches of an epoch, as index arrays: a pure function of (seed, epoch). A last batch of one picture, which batch norm cannot
+    take, is left out; a compiled model leaves out any smaller last batch."""
+    stream = np.random.Generator(np.random.Philox(key=key(recipe.seed, epoch, -1)))
+    chunks = chunked(stream.permutation(count), recipe.batch_size)
+    smallest = recipe.batch_size if recipe.compile else 2
+    return chunks[:-1] if len(chunks) > 1 and len(chunks[-1]) < smallest else chunks
+
+
+def key(seed: int, epoch: int, step: int) -> int:
+    """A 63-bit number that differs for each (seed, epoch, step); SplitMix64's mixing function."""
+    z = (seed * 0x9E3779B97F4A7C15 + epoch * 0xBF58476D1CE4E5B9 + (step + 2) * 0x94D049BB133111EB) % 2**64
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return (z ^ (z >> 31)) >> 1
+
+
+def _turns(recipe: Recipe, index: Tensor, epoch: int) -> Tensor | None:
+    """Which pictures are mirrored when flips alternate: a coin thrown once for each picture, then turned over every epoch."""
+    if recipe.flip != "alternate":
+        return None
+    coin = (index * 2654435761 + key(recipe.seed, 0, -2) % 2**31) // 65536
+    return (coin + epoch) % 2 == 0
+
+
+def _progress(state: State, setting: Setting, total: int) -> float:
+    if setting.recipe.time:
+        return min(state.seconds / max(setting.recipe.time - setting.reserve, 1e-9), 1.0)
+    return min(state.step / total, 1.0)
+
+
+def _rate(state: State, recipe: Recipe, progress: float) -> float:
+    """The recipe's rate, but for its warm-up rule: He et al. 2015, section 4.2, ResNet-110."""
+    return learning_rate(progress, recipe) if state.warm else recipe.warmup_rate
+
+
+def _watch(state: State, recipe: Recipe, error: float, count: int) -> None:
+    """Ends the warm-up once the training error of about the last 2,000 pictures is under the recipe's bound."""
+    state.running_error += max(count / 2000, 1 / (state.step + 1)) * (error - state.running_error)
+    state.warm = state.running_error < recipe.warmup_error
+
+
+@torch.no_grad()
+def _average(state: State, decay: float) -> None:
+    """average <- d * average + (1 - d) * weights; d grows from 0.1 to `decay`, so that the first steps are soon forgotten."""
+    assert state.average is not None
+    decay = min(decay, (1 + state.step) / (10 + state.step))
+    for name, value in state.model.state_dict().items():
+        if value.is_floating_point():
+            state.average[name].lerp_(value, 1 - decay)
+        else:
+            state.average[name].copy_(value)

@@ -1,0 +1,96 @@
+"""What this machine can do, measured in a moment; what a run records of it.
+
+How fast a net trains is measured on the net itself: narrow nets are bound by memory and calls, not by arithmetic.
+"""
+
+import os
+import platform
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from residual.architecture import Architecture
+from residual.backends import torch as backend
+from residual.plan import plan
+from residual.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """`rate` is multiply-adds per second of a float32 (or, where `half`, bfloat16) matrix product of 1024 x 1024."""
+
+    device: str
+    name: str
+    threads: int
+    rate: float
+    half: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "device": self.device, "name": self.name, "threads": self.threads, "gmac_per_second": round(self.rate / 1e9, 1),
+            "bfloat16": self.half, "system": platform.platform(), "cpus": os.cpu_count(),
+        }  # fmt: skip
+
+
+@cache
+def machine() -> Machine:
+    """The best device here. bfloat16 counts as fast where its matrix product takes at most two thirds of float32's time."""
+    cuda = torch.cuda.is_available()
+    device = "cuda" if cuda else "cpu"
+    single = _product_seconds(device, torch.float32, 1024 if not cuda else 4096)
+    if cuda:
+        half = torch.cuda.is_bf16_supported(including_emulation=False)
+        seconds = _product_seconds(device, torch.bfloat16, 4096) if half else single
+        return Machine(device=device, name=torch.cuda.get_device_name(), threads=torch.get_num_threads(), rate=4096**3 / seconds, half=half)
+    small, emulated = _product_seconds(device, torch.float32, 256), _product_seconds(device, torch.bfloat16, 256)
+    half = emulated <= small * 2 / 3 and _product_seconds(device, torch.bfloat16, 1024) <= single * 2 / 3
+    seconds = _product_seconds(device, torch.bfloat16, 1024) if half else single
+    return Machine(device=device, name=_cpu_name(), threads=torch.get_num_threads(), rate=1024**3 / seconds, half=half)
+
+
+def _product_seconds(device: str, dtype: torch.dtype, side: int) -> float:
+    """Seconds of one side x side matrix product: the best of three after one that is not counted."""
+    a = torch.ones(side, side, device=device, dtype=dtype)
+    best = float("inf")
+    for turn in range(4):
+        began = time.perf_counter()
+        value = (a @ a)[0, 0].item()
+        assert value > 0
+        best = min(best, time.perf_counter() - began) if turn else best
+        if turn == 1 and best > 0.2:
+            break
+    return best
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def training_rate(arch: Architecture, size: tuple[int, int], *, batch: int, half: bool) -> float:
+    """Pictures a second of training steps on random pictures: the better of two steps, after one that is not counted."""
+    device = torch.device(machine().device)
+    model = backend.build(plan(arch)).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    chosen = backend.optimizer(model, Recipe())
+    x = torch.rand(batch, arch.in_channels, *size, device=device).contiguous(memory_format=torch.channels_last)
+    labels, best = torch.zeros(batch, dtype=torch.int64, device=device), float("inf")
+    for turn in range(3):
+        began = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            loss = F.cross_entropy(model(x).float(), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        chosen.step()
+        chosen.zero_grad()
+        loss.item()
+        best = min(best, time.perf_counter() - began) if turn else best
+    return batch / best

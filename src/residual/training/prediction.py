@@ -1,0 +1,177 @@
+"""Naming what is on pictures: files, folders or arrays in, the most probable classes out.
+
+The surprising thing: a picture that cannot be read is an answer too, with its `problem`; it stops nothing unless all are so.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from residual import models
+from residual.backends import torch as backend
+from residual.backends.torch import ResidualNet
+from residual.data import Frame, Lazy, Problem, Records
+from residual.data.folder import EXTENSIONS
+from residual.data.records import ArrayStore, FileStore, Store
+from residual.plan import plan
+from residual.preprocessing import Preprocessing
+from residual.runs import Run
+from residual.training.feed import Normaliser
+
+Images = str | Path | Sequence[str | Path] | npt.NDArray[Any]
+_BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What one picture shows.
+
+    Attributes:
+        name: the file, or "image[3]" of an array.
+        classes: the most probable classes, most probable first; empty where the picture cannot be read.
+        probabilities: of `classes`, from 0 to 1.
+        problem: why the picture cannot be read; empty where it can.
+    """
+
+    name: str
+    classes: tuple[str, ...] = ()
+    probabilities: tuple[float, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """A trained model on its device, and what its inputs and outputs mean."""
+
+    model: ResidualNet
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+def open_classifier(run_or_file: Run | str | Path) -> Classifier:
+    """The model of a run or a model file, on the GPU where there is one; classes without names are called "0", "1", ...
+
+    Raises:
+        ValueError: there is no such run or file, it is damaged, or does not say how pictures are prepared.
+    """
+    saved = models.read(run_or_file)
+    if saved.preprocessing is None:
+        place = run_or_file.folder if isinstance(run_or_file, Run) else run_or_file
+        raise ValueError(f"{place} does not say how pictures are prepared; save its model again with `preprocessing`.")
+    network = plan(saved.architecture)
+    model = backend.build(network)
+    backend.set_weights(model, saved.weights)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    names = saved.classes or tuple(map(str, range(network.num_classes)))
+    return Classifier(model=model, preprocessing=saved.preprocessing, classes=names)
+
+
+def frame_of(preprocessing: Preprocessing) -> Frame:
+    """How a picture is brought to what the network sees: the same for validation, test and prediction."""
+    return Frame(size=preprocessing.size, channels=preprocessing.channels, crop=preprocessing.crop)
+
+
+def predict(run_or_model_file: Run | str | Path, images: Images, *, top_k: int = 5) -> list[Prediction]:
+    """One Prediction for each picture, in order; folders are read to any depth, sorted by name.
+
+    Args:
+        images: a path, a list of paths, or uint8 pixels: H W, H W C, N H W or N H W C with 1 or 3 channels.
+
+    Raises:
+        ValueError: a path does not exist, a folder has no pictures, an array is not uint8, or no picture at all can be read.
+    """
+    return predict_with(open_classifier(run_or_model_file), images, top_k=top_k)
+
+
+def predict_with(classifier: Classifier, images: Images, *, top_k: int = 5) -> list[Prediction]:
+    """As `predict`, with a model that is open already."""
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
+        raise ValueError(f"top_k is {top_k!r}, but must be a whole number of at least 1.")
+    store, count = _pixels(images) if isinstance(images, np.ndarray) else _files(images)
+    rows = np.arange(count, dtype=np.int64)
+    lazy = Lazy(records=Records(store=store, rows=rows, labels=np.zeros_like(rows)), frame=frame_of(classifier.preprocessing))
+    found = list(_predictions(classifier, lazy, min(top_k, len(classifier.classes))))
+    if all(prediction.problem for prediction in found):
+        first = found[0]
+        raise ValueError(
+            f"{first.name} cannot be read: {first.problem}."
+            if len(found) == 1
+            else f"None of the {len(found)} pictures can be read; the first is {first.name} ({first.problem})."
+        )
+    return found
+
+
+def _predictions(classifier: Classifier, lazy: Lazy, top_k: int) -> Iterator[Prediction]:
+    normalise = Normaliser(classifier.preprocessing, classifier.device)
+    model = classifier.model.eval()
+    for start in range(0, len(lazy), _BATCH):
+        numbers = range(start, min(start + _BATCH, len(lazy)))
+        read = [lazy.read(number) for number in numbers]
+        pixels = [picture for picture in read if not isinstance(picture, Problem)]
+        answers: Iterator[tuple[list[float], list[int]]] = iter(())
+        if pixels:
+            with torch.inference_mode():
+                x = normalise(torch.from_numpy(np.stack(pixels)).to(classifier.device))
+                shares = torch.softmax(model(x).double(), 1)
+                values, places = shares.sort(dim=1, descending=True, stable=True)
+            answers = iter(zip(values[:, :top_k].tolist(), places[:, :top_k].tolist(), strict=True))
+        for number, picture in zip(numbers, read, strict=True):
+            name = lazy.records.name(number)
+            if isinstance(picture, Problem):
+                yield Prediction(name=name, problem=picture.reason)
+            else:
+                probabilities, indices = next(answers)
+                chosen = tuple(classifier.classes[index] for index in indices)
+                yield Prediction(name=name, classes=chosen, probabilities=tuple(probabilities))
+
+
+def _files(images: str | Path | Sequence[str | Path]) -> tuple[Store, int]:
+    paths = [images] if isinstance(images, str | Path) else list(images)
+    if not paths:
+        raise ValueError("There is no picture to predict; give a file, a folder or an array.")
+    found: list[str] = []
+    for path in paths:
+        if not isinstance(path, str | Path):
+            raise ValueError(f"A picture is a path or part of a NumPy array of uint8, and not {type(path).__name__}.")
+        place = Path(path).expanduser()
+        if place.is_dir():
+            found += _below(place)
+        elif place.exists():
+            found.append(str(place))
+        else:
+            raise ValueError(f"There is no picture or folder {str(path)!r}.")
+    return FileStore(root="", files=tuple(found)), len(found)
+
+
+def _below(folder: Path) -> list[str]:
+    files = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    found = sorted(str(file) for file in files if file.suffix.lower() in EXTENSIONS and not file.name.startswith("."))
+    if not found:
+        raise ValueError(f"The folder {folder} has no pictures ({', '.join(sorted(EXTENSIONS))}).")
+    return found
+
+
+def _pixels(images: npt.NDArray[Any]) -> tuple[Store, int]:
+    shape = images.shape
+    if images.dtype != np.uint8:
+        raise ValueError(f"Pictures as an array are uint8 from 0 to 255, and not {images.dtype}: scale and convert them first.")
+    if images.ndim == 2:
+        images = images[None, :, :, None]
+    elif images.ndim == 3:
+        images = images[None] if shape[-1] in (1, 3) else images[..., None]
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+        raise ValueError(f"Pictures as an array are H W, H W C, N H W or N H W C with 1 or 3 channels, and not of shape {shape}.")
+    return ArrayStore(images=images, split="image"), len(images)
+
+
+__all__ = ["Classifier", "Prediction", "frame_of", "open_classifier", "predict", "predict_with"]

@@ -1,0 +1,144 @@
+"""Checkpoints: a training that stops anywhere, a killed process included, ends in the very bits of the unbroken one."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from residual.recipe import EpochEnd
+from residual.runs import open_run
+from residual.training import checkpoint
+from residual.training.loop import fit
+
+from .test_loop import BASE, setup, steps_of
+
+HARD = replace(
+    BASE, epochs=3, flip="alternate", crop_padding=1, erasing=0.3, mixup=0.3, cutmix=0.5, ema=0.95, warmup_rate=0.01, momentum=0.9
+)
+COMMAND = [
+    sys.executable, "-m", "residual", "train", "digits", "--epochs", "6", "--batch-size", "64", "--model", "cifar_resnet8", "--ema", "0.99",
+    "--no-report",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("stop", [1, 3, 4, 7, 11])
+def test_resumed_weights_are_bit_identical(tmp_path: Path, stop: int, optimizer: str) -> None:
+    recipe = replace(HARD, optimizer=optimizer)  # type: ignore[arg-type]
+    whole, setting = setup(recipe)
+    ends = [event for event in fit(whole, setting) if isinstance(event, EpochEnd)]
+    first, setting = setup(recipe)
+    list(steps_of(first, setting, stop))
+    checkpoint.save(tmp_path, first)
+    second, setting = setup(recipe, seed=5)  # other first values: all must come from the checkpoint
+    checkpoint.restore(tmp_path, second)
+    resumed = [event for event in fit(second, setting) if isinstance(event, EpochEnd)]
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name]), name
+    assert whole.average is not None
+    assert second.average is not None
+    assert all(torch.equal(value, second.average[name]) for name, value in whole.average.items())
+    assert resumed[-1].losses == ends[-1].losses
+    assert resumed[-1].train_accuracy == ends[-1].train_accuracy
+
+
+def test_checkpoint_keeps_channels_last_momentum(tmp_path: Path) -> None:
+    state, setting = setup(HARD)
+    state.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    list(steps_of(state, setting, 2))
+    checkpoint.save(tmp_path, state)
+    other, _ = setup(HARD)
+    other.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    checkpoint.restore(tmp_path, other)
+    for parameter in other.model.parameters():
+        assert other.optimizer.state[parameter]["momentum_buffer"].stride() == parameter.stride()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text", "other net", "missing"])
+def test_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
+    state, _ = setup(HARD)
+    checkpoint.save(tmp_path, state)
+    path = tmp_path / checkpoint.CHECKPOINT
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:1000])
+    elif damage == "text":
+        path.write_text("not a checkpoint")
+    elif damage == "missing":
+        path.unlink()
+    else:
+        from .test_loop import NET
+
+        state, _ = setup(HARD, arch=replace(NET, num_classes=5))
+    with pytest.raises(ValueError, match="checkpoint") as error:
+        checkpoint.restore(tmp_path, state)
+    assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def digest(run: Path) -> str:
+    return hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
+
+
+def train(*arguments: str) -> "subprocess.Popen[str]":
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    return subprocess.Popen([*COMMAND[:4], *arguments], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    run = tmp_path_factory.mktemp("unbroken") / "run"
+    began = time.monotonic()
+    process = train(*COMMAND[4:], "--out", str(run))
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return run, time.monotonic() - began
+
+
+@pytest.mark.parametrize("share", [0.35, 0.6, 0.85])
+def test_killed_process_resumes_to_the_same_bits(tmp_path: Path, unbroken: tuple[Path, float], share: float) -> None:
+    """SIGKILL after a share of the unbroken run's time, again after the first resume, then to the end."""
+    whole, seconds = unbroken
+    run = tmp_path / "run"
+    process = train(*COMMAND[4:], "--out", str(run))
+    time.sleep(seconds * share)
+    process.kill()
+    process.communicate()
+    if not (run / "run.json").exists():
+        pytest.fail("the process was killed before it had a run folder: the share is too small for this machine")
+    if open_run(run).record["status"] != "finished":
+        process = train("--resume", str(run))
+        time.sleep(seconds * 0.5)
+        process.kill()
+        process.communicate()
+    if open_run(run).record["status"] != "finished":
+        process = train("--resume", str(run), "--no-report")
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    assert digest(run) == digest(whole)
+    strip = [(end.epoch, end.losses, end.validation_accuracy) for end in open_run(run).events()]
+    assert strip == [(end.epoch, end.losses, end.validation_accuracy) for end in open_run(whole).events()]
+
+
+def test_interrupt_keeps_the_state_and_says_how_to_resume(tmp_path: Path, unbroken: tuple[Path, float]) -> None:
+    whole, seconds = unbroken
+    run = tmp_path / "run"
+    process = train(*COMMAND[4:], "--out", str(run))
+    deadline = time.monotonic() + 120
+    while not (run / "events.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert f"residual train --resume {run}" in said
+    process = train("--resume", str(run), "--no-report")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert "Resuming after step" in said
+    assert digest(run) == digest(whole)

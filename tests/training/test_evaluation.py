@@ -1,0 +1,183 @@
+"""Evaluation of a real, short training on digits: the right pictures, the right numbers, and a trace of every look at the test set."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import residual
+from residual import models
+from residual.backends import torch as backend
+from residual.data import open_source
+from residual.runs import open_run
+from residual.training.evaluation import evaluate, evaluate_model
+from residual.training.metrics import evaluation_from
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """On a busy machine torch's threads wait for each other, and these tests take ten times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    return residual.train("digits", "cifar_resnet8", out=out, epochs=1, batch_size=64, precision="float32").folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy that a test may write into."""
+    shutil.copytree(trained, tmp_path / "run")
+    return open_run(tmp_path / "run")
+
+
+def pictures(folder, numbers, *, names=str, count=4):
+    """A folder of digits as PNG files, one folder for each of `numbers`."""
+    records = open_source("digits").splits["test"]
+    for number in numbers:
+        place = folder / names(number)
+        place.mkdir(parents=True)
+        for index in np.flatnonzero(records.labels == number)[:count]:
+            records.picture(int(index)).save(place / f"{index}.png")
+    return folder
+
+
+def guesses(run, images):
+    saved = run.saved()
+    return backend.forward(models.load(run), saved.preprocessing.normalise(images))["logits"].argmax(1)
+
+
+def test_the_test_split_scores_what_the_network_gets_right(run):
+    records = open_source("digits").splits["test"]
+    images = np.stack([np.asarray(records.picture(index))[..., None] for index in range(len(records))])
+    right = guesses(run, images) == records.labels
+    found = evaluate(run)
+    assert (found.split, found.count, found.data) == ("test", 359, "digits")
+    assert found.top1 == pytest.approx(right.mean())
+    assert run.record["result"]["test"]["top1"] == pytest.approx(right.mean())
+
+
+def test_every_look_at_the_test_set_is_recorded(run):
+    assert [row["by"] for row in run.record["test_openings"]] == ["train"]
+    evaluate(run.folder)
+    evaluate(run.folder, split="validation")
+    openings = open_run(run.folder).record["test_openings"]
+    assert [(row["split"], row["count"], row["by"], row["data"]) for row in openings] == [
+        ("test", 359, "train", "digits"),
+        ("test", 359, "evaluate", "digits"),
+    ]
+    assert openings[1]["time"] >= openings[0]["time"]
+    assert openings[1]["time"].endswith("+00:00")
+
+
+def test_the_validation_split_is_the_one_that_training_held_out(run):
+    """Its accuracy is the one that the last epoch recorded: were one picture another, some class count would differ."""
+    found = evaluate(run, split="validation")
+    last = list(run.events())[-1]
+    assert found.count == run.record["split"]["validation"]
+    assert found.top1 == pytest.approx(last.validation_accuracy, abs=1e-6)
+    assert found.loss == pytest.approx(last.validation_loss, abs=1e-4)
+    assert evaluate(run, split="train").count == run.record["split"]["train"]
+
+
+def test_what_is_written_can_be_read_again(run):
+    found = evaluate(run)
+    assert evaluation_from(json.loads((run.folder / "evaluation-test.json").read_text())) == found
+    with np.load(run.folder / "evaluation-test.npz") as content:
+        shares, labels, names = content["probabilities"], content["labels"], content["names"]
+        worst, images, best = content["worst"], content["worst_images"], content["best"]
+    assert shares.dtype == np.float32
+    assert shares.shape == (359, 10)
+    assert (shares.argmax(1) == labels).mean() == pytest.approx(found.top1)
+    guess, sure = shares.argmax(1), shares.max(1)
+    assert len(worst) == min(24, (guess != labels).sum())
+    assert (guess[worst] != labels[worst]).all()
+    assert (guess[best] == labels[best]).all()
+    assert sure[worst[0]] == sure[guess != labels].max()
+    assert (np.diff(sure[worst]) <= 0).all()
+    records = open_source("digits").splits["test"]
+    assert names[worst[0]] == records.name(int(worst[0]))
+    assert (images[0, ..., 0] == np.asarray(records.picture(int(worst[0])))).all()
+    assert not list(run.folder.glob(".*"))
+
+
+def test_streamed_pictures_score_the_same(run, tmp_path):
+    saved, folder = run.saved(), pictures(tmp_path / "photos", range(10))
+    (folder / "3" / "torn.png").write_bytes(b"not a picture")
+    source = open_source(folder)
+    records, model = source.splits["train"], models.load(run)
+    at_once = evaluate_model(model, saved.preprocessing, source.classes, records, split="train")
+    streamed = evaluate_model(model, saved.preprocessing, source.classes, records, split="train", memory=1e-9)
+    assert streamed.names == at_once.names
+    assert streamed.probabilities == pytest.approx(at_once.probabilities, abs=1e-6)
+    assert (streamed.worst_images == at_once.worst_images).all()
+    assert streamed.evaluation.unreadable == at_once.evaluation.unreadable
+    assert streamed.evaluation.count == len(records) - len(streamed.evaluation.unreadable)
+
+
+def test_other_data_is_measured_whole_by_the_models_class_names(run, tmp_path):
+    """Only some of the classes, so that their numbers differ from the model's."""
+    before = (run.folder / "evaluation-test.json").read_bytes()
+    folder = pictures(tmp_path / "photos", (7, 3))
+    (folder / "7" / "torn.png").write_bytes(b"not a picture")
+    found = evaluate(run, folder)
+    assert (found.count, found.classes[3].support, found.classes[7].support) == (8, 4, 4)
+    images = [np.asarray(Image.open(file))[..., None] for file in sorted(folder.glob("?/[0-9]*.png"))]
+    assert found.top1 == np.mean(guesses(run, np.stack(images)) == [3] * 4 + [7] * 4)
+    assert [(problem.file, problem.reason) for problem in found.unreadable] == [(str(folder / "7" / "torn.png"), "not a picture")]
+    assert "all its 9 pictures were measured" in found.notes[0]
+    assert run.record["test_openings"][-1]["data"] == str(folder)
+    assert (run.folder / "evaluation-test.json").read_bytes() == before
+    assert (run.folder / "evaluation-test-on-photos.json").is_file()
+
+
+def test_a_model_file_is_measured_on_named_data(run):
+    records = open_source("digits").splits["test"]
+    images = np.stack([np.asarray(records.picture(index)) for index in range(100)])
+    found = evaluate(run.folder / "model.safetensors", (images, records.labels[:100]))
+    assert (found.count, found.data) == (100, "arrays")
+    assert found.top1 == np.mean(guesses(run, images[..., None]) == records.labels[:100])
+    with pytest.raises(ValueError, match="does not know its data"):
+        evaluate(run.folder / "model.safetensors")
+
+
+def test_strange_classes_are_refused(run, tmp_path):
+    folder = pictures(tmp_path / "photos", (1, 2), names=lambda number: f"number {number}")
+    with pytest.raises(ValueError, match="has the class 'number 1', which the model does not know"):
+        evaluate(run, folder)
+    with pytest.raises(ValueError, match="labels go up to 10, but the model has 10 classes"):
+        evaluate(run, (np.zeros((44, 8, 8), np.uint8), np.repeat(np.arange(11), 4)))
+
+
+def test_what_is_wrong_is_said(run, tmp_path):
+    with pytest.raises(ValueError, match=r"no split 'tset'. Did you mean 'test'\?"):
+        evaluate(run, split="tset")
+    with pytest.raises(ValueError, match="no run folder"):
+        evaluate(tmp_path / "gone")
+    run.record["data"] |= {"kind": "arrays", "source": "arrays"}
+    with pytest.raises(ValueError, match="was trained on arrays"):
+        evaluate(run)
+
+
+def test_a_data_set_that_has_changed_since_is_refused(tmp_path):
+    """Its cut would be another one, with training pictures in the test set."""
+    folder = pictures(tmp_path / "photos", (0, 1), count=10)
+    run = residual.train(folder, "cifar_resnet8", out=tmp_path / "run", epochs=1, batch_size=8)
+    assert evaluate(run).count == 4
+    (folder / "0" / "new.png").write_bytes((folder / "1").glob("*.png").__next__().read_bytes())
+    with pytest.raises(ValueError, match="has changed since the run"):
+        evaluate(run)
+
+
+def test_a_run_without_validation_has_none_to_measure(run):
+    run.record["recipe"]["validation"] = 0.0
+    with pytest.raises(ValueError, match="no validation split"):
+        evaluate(run, split="validation")
