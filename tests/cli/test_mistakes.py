@@ -181,7 +181,7 @@ def test_there_are_at_least_forty() -> None:
 
 
 def call(function: Callable[[], object]) -> str:
-    with pytest.raises(ValueError, match=".") as error:
+    with pytest.raises(ValueError, match=r"\S") as error:
         function()
     return str(error.value)
 

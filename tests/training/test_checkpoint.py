@@ -127,7 +127,7 @@ def test_killed_process_resumes_to_the_same_bits(tmp_path: Path, unbroken: tuple
 
 
 def test_interrupt_keeps_the_state_and_says_how_to_resume(tmp_path: Path, unbroken: tuple[Path, float]) -> None:
-    whole, seconds = unbroken
+    whole, _ = unbroken
     run = tmp_path / "run"
     process = train(*COMMAND[4:], "--out", str(run))
     deadline = time.monotonic() + 120

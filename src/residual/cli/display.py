@@ -87,6 +87,8 @@ class Display:
         """The summary at the end; when quiet, one line."""
         said = run.record["result"]
         low, high = evaluation.interval
+        for problem in evaluation.unreadable[:10]:
+            self.note(f"Left out of the test: {problem.file}: {problem.reason}")
         line = f"test accuracy {evaluation.top1:.2%} on {evaluation.count:,} pictures (95 % interval {low:.2%} to {high:.2%})"
         if self.quiet:
             self.console.print(f"{run.folder}: {line}", markup=False)

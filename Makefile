@@ -1,0 +1,52 @@
+# make train   a first training and its report, from nothing
+# make test    installs what the tests need and runs them all (the slow ones by hand: .venv/bin/pytest -m slow)
+# make check   formatting, lint, types and the tests that take seconds
+# make clean   removes what was installed and built; runs/ stays
+#
+# On a machine without a GPU a smaller PyTorch will do:
+#   make train TORCH_FROM="--index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+TORCH := torch>=2.11,<2.14
+TORCH_FROM ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# Installed without their dependencies: they ask for a torch build of their own. See tests/oracles.py.
+ORACLES := "torchvision>=0.26,<0.29" "timm>=1.0.15,<2" "kornia>=0.8,<1" "kornia_rs>=0.1"
+
+.PHONY: train test check clean
+.DELETE_ON_ERROR:
+
+train: .venv/installed
+	$(BIN)/residual train digits
+
+test: .venv/installed-tests
+	scripts/install-browser
+	$(BIN)/python -m pytest -m "not slow"
+
+check: .venv/installed-tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/*.py tests/cli
+
+clean:
+	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+
+# PyTorch first, alone, so that TORCH_FROM decides where it comes from and nothing later replaces it.
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(PIP) $(TORCH_FROM) "$(TORCH)"
+	$(PIP) --editable .
+	@touch $@
+
+.venv/installed-tests: .venv/installed
+	$(PIP) --editable ".[dev]"
+	$(PIP) --no-deps $(ORACLES)
+	@touch $@
+
+# MXNet 1.9.1 needs numpy below 1.24: its environment, .venv-mxnet, will be a second pair of stamps here, and its tests a line in `test`.

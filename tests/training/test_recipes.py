@@ -1,0 +1,100 @@
+"""The recipes' numbers against their sources, and what choosing makes of data and machine."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from residual.recipe import Recipe, learning_rate
+from residual.training.choose import Choice, Data, choose
+from residual.training.machine import machine
+from residual.training.recipes import RECIPES, recipe
+
+SLOW = replace(machine(), half=False)
+FASHION = Data(size=(28, 28), channels=1, count=60_000, classes=("T-shirt", "Trouser", "Bag"))
+PHOTOS = Data(size=(500, 640), channels=3, count=200, classes=("lily", "pansy"))
+DIGITS = Data(size=(8, 8), channels=1, count=1400, classes=tuple("0123456789"))
+
+
+def chosen(data: Data, fixed: dict[str, Any] | None = None, name: str = "default") -> Choice:
+    return choose(RECIPES[name].recipe, name == "default", fixed or {}, data, SLOW)
+
+
+def test_d2l_is_the_chapters_cell() -> None:
+    """Dive into Deep Learning: 10 epochs, batch 256, rate 0.05, plain SGD, no augmentation, pixels in [0, 1], 96 x 96."""
+    r = recipe("d2l")
+    assert (r.model, r.image_size, r.epochs, r.batch_size) == ("resnet18_d2l", 96, 10, 256)
+    assert (r.optimizer, r.learning_rate, r.momentum, r.weight_decay, r.label_smoothing) == ("sgd", 0.05, 0.0, 0.0, 0.0)
+    assert (r.flip, r.crop_padding, r.crop_scale, r.erasing, r.mixup, r.cutmix) == ("none", 0, (1.0, 1.0), 0.0, 0.0, 0.0)
+    assert (r.centering, r.validation, r.precision, r.ema) == ("none", 0.0, "float32", 0.0)
+    assert {learning_rate(p / 10, r) for p in range(11)} == {0.05}
+    assert chosen(FASHION, name="d2l").architecture.initialisation == "xavier"
+
+
+def test_paper_cifar_is_section_4_2() -> None:
+    """He et al. 2015: batch 128, rate 0.1 divided by 10 at 32k and 48k of 64k iterations, weight decay 0.0001, momentum 0.9, 45k/5k."""
+    r = recipe("paper-cifar")
+    iterations = r.epochs * -(-45_000 // r.batch_size)
+    assert iterations == pytest.approx(64_000, rel=0.005)
+    rates = [learning_rate(step / 64_000, r) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    assert (r.weight_decay, r.momentum, r.nesterov, r.decay_norm_and_bias) == (1e-4, 0.9, False, True)
+    assert (r.flip, r.crop_padding, r.crop_mode, r.centering, r.validation) == ("random", 4, "zero", "pixel", 0.1)
+
+
+def test_paper_imagenet_is_section_3_4() -> None:
+    """He et al. 2015: batch 256 for 600k iterations; short side in [256, 480], 224 crops."""
+    r = recipe("paper-imagenet")
+    assert r.epochs * 1_281_167 / r.batch_size == pytest.approx(600_000, rel=0.002)
+    assert [224 / share**0.5 for share in r.crop_scale] == pytest.approx([480, 256])
+    assert r.crop_ratio == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(("model", "rate"), [("cifar_resnet20", 0.0), ("cifar_resnet56", 0.0), ("cifar_resnet110", 0.01)])
+def test_only_110_layers_and_more_warm_up(model: str, rate: float) -> None:
+    data = replace(FASHION, size=(32, 32), channels=3)
+    assert chosen(data, {"model": model}, name="paper-cifar").recipe.warmup_rate == rate
+
+
+def test_default_mirrors_clothes_but_not_digits() -> None:
+    assert chosen(FASHION).recipe.flip == "alternate"
+    assert chosen(DIGITS).recipe.flip == "none"
+
+
+def test_default_takes_random_crops_of_photographs() -> None:
+    found = chosen(PHOTOS, {"model": "cifar_resnet8"})
+    assert found.recipe.crop_scale == (0.35, 1.0)
+    assert found.size == (128, 128)
+    assert found.recipe.batch_size < 64
+
+
+def test_what_the_user_set_stays() -> None:
+    fixed = {"model": "cifar_resnet8", "batch_size": 48, "flip": "none", "epochs": 3, "learning_rate": 0.01, "image_size": 20}
+    found = chosen(FASHION, fixed)
+    assert {name: getattr(found.recipe, name) for name in fixed} == fixed
+    assert found.size == (20, 20)
+
+
+def test_auto_grows_with_the_time() -> None:
+    quick, long = (chosen(FASHION, {"time": seconds}).architecture for seconds in (1.0, 10_000.0))
+    assert long.out_widths[0] > quick.out_widths[0]
+    assert long.num_classes == 3
+    assert long.in_channels == 1
+
+
+def test_every_choice_says_why() -> None:
+    reasons = " ".join(chosen(DIGITS).reasons)
+    for word in ("Pictures:", "Augmentation:", "Batch:", "Model:", "Arithmetic:", "pictures/s"):
+        assert word in reasons
+
+
+def test_unknown_recipe() -> None:
+    with pytest.raises(ValueError, match="Did you mean 'paper-cifar'"):
+        recipe("papercifar")
+
+
+def test_every_recipe_has_source_and_result() -> None:
+    for name, entry in RECIPES.items():
+        assert isinstance(entry.recipe, Recipe), name
+        assert len(entry.source) > 20, name
+        assert entry.measured, name
