@@ -174,7 +174,9 @@ def _is_own(run: Run, source: Source) -> bool:
 
 
 def _own(run: Run, source: Source, split: str) -> Records:
-    found = splits(source, run.recipe, (problem["file"] for problem in run.record["data"]["problems"]))
+    before, now = run.record["data"]["source"], _where(source.name)  # the folder may have been moved
+    left_out = [problem["file"] for problem in run.record["data"]["problems"]]
+    found = splits(source, run.recipe, [now + file.removeprefix(before) if file.startswith(before) else file for file in left_out])
     if split not in found:
         raise ValueError(f"The run {run.folder} has no {split} split: its recipe held none out; its splits: {', '.join(found)}.")
     wanted = run.record["split"].get(split, len(found[split]))

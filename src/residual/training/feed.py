@@ -3,6 +3,7 @@
 Both hand out uint8 pictures for lists of indices, so that the order, and with it a resumed run, is the loop's alone.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -32,13 +33,22 @@ class Feed(Protocol):
 
 
 class Resident:
-    """All pictures in one uint8 tensor on `device`."""
+    """Pictures in one uint8 tensor on `device`: all of `decoded`, or those at `indices`, which are then looked up and not copied."""
 
     def __init__(self, decoded: Decoded, indices: npt.NDArray[np.int64] | None, device: torch.device) -> None:
-        images = decoded.images if indices is None else decoded.images[indices]
-        self.labels = decoded.labels if indices is None else decoded.labels[indices]
-        self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-        self.targets = torch.from_numpy(self.labels).to(device)
+        self.images = torch.from_numpy(decoded.images).to(device)
+        self._take(decoded.labels, np.arange(len(decoded.labels)) if indices is None else indices)
+
+    def part(self, labels: npt.NDArray[np.int64], indices: npt.NDArray[np.int64]) -> "Resident":
+        """The pictures at `indices` of the same tensor; `labels` are those of all its pictures."""
+        other = copy.copy(self)
+        other._take(labels, indices)
+        return other
+
+    def _take(self, labels: npt.NDArray[np.int64], indices: npt.NDArray[np.int64]) -> None:
+        self.labels = labels[indices]
+        self.rows = torch.from_numpy(indices).to(self.images.device)
+        self.targets = torch.from_numpy(self.labels).to(self.images.device)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,7 +56,7 @@ class Resident:
     def read(self, chunks: Sequence[npt.NDArray[np.int64]]) -> Iterator[Batch]:
         for chunk in chunks:
             index = torch.from_numpy(chunk).to(self.images.device)
-            yield self.images[index], self.targets[index], index
+            yield self.images[self.rows[index]], self.targets[index], index
 
 
 class Streamed:

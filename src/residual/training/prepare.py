@@ -79,29 +79,31 @@ def prepare(
         check_losses(records, kept, problems)
     good = records.subset(kept)
     chosen, held = held_out(good.labels, source, recipe)
-    train: Feed
-    if decoded is not None:
-        train = Resident(decoded, chosen, device)
-    else:
-        train = Streamed(Lazy(records=good.subset(chosen), frame=frame), None, device, workers)
+    train: Feed = (
+        Resident(decoded, chosen, device)
+        if decoded is not None
+        else Streamed(Lazy(records=good.subset(chosen), frame=frame), None, device, workers)
+    )
     validation: Feed | None = None
     if "validation" in source.splits and recipe.validation:
         validation, more = feeds.make(source.splits["validation"], seen)
         problems += more
-    elif len(held) and decoded is not None and frame == seen:
-        validation = Resident(decoded, held, device)
+    elif len(held) and decoded is not None and isinstance(train, Resident) and frame == seen:
+        validation = train.part(decoded.labels, held)
     elif len(held):
         validation, _ = feeds.make(good.subset(held), seen)
-    count = len(validation) if validation is not None else 0
-    split = {
-        "rule": "the data's own" if "validation" in source.splits else "cut from the training pictures, by class",
-        "validation_share": recipe.validation, "seed": recipe.seed, "train": len(train), "validation": count,
-        "hash": digest(kept[chosen], kept[held]),
-    }  # fmt: skip
     return Prepared(
         train=train, validation=validation, preprocessing=_statistics(train, recipe, size, channels), problems=problems,
-        split=split, plan=plan,
+        split=_split(source, recipe, train, validation) | {"hash": digest(kept[chosen], kept[held])}, plan=plan,
     )  # fmt: skip
+
+
+def _split(source: Source, recipe: Recipe, train: Feed, validation: Feed | None) -> dict[str, Any]:
+    return {
+        "rule": "the data's own" if "validation" in source.splits else "cut from the training pictures, by class",
+        "validation_share": recipe.validation, "seed": recipe.seed, "train": len(train),
+        "validation": len(validation) if validation is not None else 0,
+    }  # fmt: skip
 
 
 def splits(source: Source, recipe: Recipe, left_out: Iterable[str]) -> dict[str, Records]:

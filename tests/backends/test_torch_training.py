@@ -1,0 +1,167 @@
+"""What a PyTorch user does to a model: train, compile, export, copy, store, autocast; and dropout of units and of branches."""
+
+import copy
+import pickle
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from residual.architecture import Architecture, Order, changed
+from residual.backends import torch as backend
+from residual.plan import plan
+from residual.recipe import Recipe
+from residual.variants import VARIANTS
+from tests.nets import SMALL, images, random_weights, scaled_down
+
+
+def _model(arch: Architecture = SMALL) -> backend.ResidualNet:
+    network = plan(arch)
+    model = backend.build(network)
+    backend.set_weights(model, random_weights(network))
+    return model
+
+
+def _x(model: backend.ResidualNet, height: int = 9, width: int = 12, count: int = 2) -> Tensor:
+    return torch.from_numpy(images(model.plan, height, width, count))
+
+
+def _close(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> None:
+    assert (found - wanted).abs().max() <= tolerance * wanted.abs().max()
+
+
+@pytest.fixture
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_gradients_reach_every_parameter_and_are_finite(name: str) -> None:
+    model = _model(scaled_down(VARIANTS[name])).train()
+    F.cross_entropy(model(_x(model, 17, 18, 4)), torch.tensor([0, 1, 2, 3])).backward()  # type: ignore[no-untyped-call]
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+        assert parameter.grad.any() or parameter.ndim == 1, key
+
+
+@pytest.mark.parametrize("order", get_args(Order))
+def test_gradients_are_those_of_differences(order: Order) -> None:
+    """In-place ReLUs must not touch what the gradient needs."""
+    model = _model(replace(SMALL, order=order, se_reduction=2)).double()
+    x = _x(model).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda values: model(values).sum(1), x, eps=1e-6, atol=1e-4, nondet_tol=0.0, fast_mode=True)
+
+
+@pytest.mark.usefixtures("_seeded")
+def test_dropout_acts_in_training_only_and_keeps_the_expectation() -> None:
+    model = _model(changed(SMALL, {"dropout": 0.5}))
+    block = model.get_submodule("layer1.0")
+    x = torch.rand(1, 4, 6, 6)
+    still = block(x)
+    assert torch.equal(block(x), still)
+    drop = block.get_submodule("dropout").train()
+    assert not torch.equal(block(x), still)
+    assert [type(layer).__name__ for layer in block.children()].index("Dropout") == 3
+    ones = torch.ones(200_000)
+    assert drop(ones).mean() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.usefixtures("_seeded")
+def test_a_dropped_path_leaves_the_shortcut_and_the_expectation() -> None:
+    """Each sample loses its branch whole, with the planned probability; what is kept is scaled up."""
+    arch = changed(SMALL, {"drop_path": 0.6, "depths": (2, 1), "order": "relu-before-addition"})
+    assert [block.drop_path for block in plan(arch).blocks()] == pytest.approx([0.2, 0.4, 0.6])
+    block = _model(arch).get_submodule("layer1.1")
+    x = torch.rand(1, 4, 5, 5)
+    branch = block(x) - x
+    for module in block.children():
+        module.eval()
+    block.training = True  # the block itself trains, its batch norms do not
+    found = block(x.expand(4000, -1, -1, -1)) - x
+    dropped = (found.abs().amax((1, 2, 3)) < 1e-6).float()
+    assert dropped.mean() == pytest.approx(0.4, abs=0.03)
+    _close(found[dropped == 0], (branch / 0.6).expand(int((1 - dropped).sum()), -1, -1, -1))
+    _close(found.mean(0), branch[0], 0.05)
+    block.eval()
+    _close(block(x) - x, branch)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # PyTorch's own, while it compiles
+@pytest.mark.parametrize("name", ["cifar_resnet20", "resnet50d"])
+def test_compile_without_graph_breaks(name: str) -> None:
+    model = _model(scaled_down(VARIANTS[name]))
+    compiled = torch.compile(model, fullgraph=True)
+    x = _x(model, 33, 32)
+    _close(compiled(x), model(x), 1e-4)
+
+
+def test_export() -> None:
+    for name in ("cifar_resnet20", "se_resnet50", "preact_resnet18"):
+        model = _model(scaled_down(VARIANTS[name]))
+        x = _x(model, 33, 32)
+        exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=2, max=64)},))
+        more = _x(model, 33, 32, count=5)
+        _close(exported.module()(more), model(more))
+
+
+@pytest.mark.parametrize("name", ["cifar_resnet20", "resnet50d", "resnext50_32x4d", "se_resnet50"])
+def test_channels_last_is_equal(name: str) -> None:
+    model = _model(scaled_down(VARIANTS[name]))
+    x = _x(model, 33, 32)
+    wanted = model(x)
+    _close(model.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last)), wanted)
+
+
+def test_bfloat16_autocast_trains() -> None:
+    model = _model(changed(SMALL, {"drop_path": 0.3})).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(_x(model, count=4))
+        loss = F.cross_entropy(logits, torch.tensor([0, 1, 2, 3]))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert logits.dtype == torch.bfloat16
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_copies_and_pickles_are_equal_and_apart() -> None:
+    model = _model(scaled_down(VARIANTS["resnet50"]))
+    x = _x(model, 32, 32)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(twin(x), model(x))
+        assert twin.plan == model.plan
+        nn.init.zeros_(twin.fc.weight)
+        assert model.fc.weight.any()
+
+
+def test_fit_learns() -> None:
+    model = _model(changed(SMALL, {"num_classes": 2}))
+    stream = np.random.default_rng(0)
+    labels = stream.integers(0, 2, 64)
+    x = (stream.standard_normal((64, 3, 8, 8)) + (2 * labels - 1)[:, None, None, None]).astype(np.float32)
+    epochs = [[(x[i : i + 16], labels[i : i + 16]) for i in range(0, 64, 16)]] * 6
+    ends = list(backend.fit(model, epochs, Recipe(learning_rate=0.05, warmup=0.0, label_smoothing=0.0)))
+    assert [end.epoch for end in ends] == [1, 2, 3, 4, 5, 6]
+    assert [end.steps for end in ends] == [4, 8, 12, 16, 20, 24]
+    assert len(ends[0].losses) == 4
+    assert ends[-1].train_loss < 0.3 * ends[0].train_loss
+    assert ends[-1].train_accuracy > 0.95
+    assert not model.training
+
+
+def test_fit_follows_the_schedule_and_decays_matrices_only() -> None:
+    model = _model()
+    before = backend.get_weights(model)
+    x, y = images(model.plan, 8, 8, 4), np.asarray([0, 1, 2, 3])
+    still = Recipe(schedule="constant", learning_rate=1e-12, warmup=0.0)
+    list(backend.fit(model, [[(x, y)]], still))
+    after = backend.get_weights(model)
+    assert all(np.allclose(after[name], value, atol=1e-6) for name, value in before.items() if "running" not in name)
+    assert not np.allclose(after["bn1.running_mean"], before["bn1.running_mean"])
+    groups = backend.optimizer(model, Recipe(weight_decay=0.25)).param_groups
+    assert [(group["weight_decay"], {p.ndim > 1 for p in group["params"]}) for group in groups] == [(0.25, {True}), (0.0, {False})]
+    (group,) = backend.optimizer(model, Recipe(weight_decay=0.25, decay_norm_and_bias=True)).param_groups
+    assert group["weight_decay"] == 0.25

@@ -1,0 +1,43 @@
+"""Networks small enough to compute by the reference, and weights that leave no tensor at its default value."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from residual.architecture import Architecture
+from residual.plan import Network
+from residual.weights import Weights, initialise
+
+SMALL = Architecture(depths=(1, 2), inner_widths=(4, 7), out_widths=(4, 7), strides=(1, 2), stem="cifar", stem_width=4, num_classes=5)
+
+
+def scaled_down(arch: Architecture) -> Architecture:
+    """`arch` with at most two blocks a stage, an eighth of its channels and seven classes; all else stays."""
+    return replace(
+        arch,
+        depths=tuple(min(depth, 2) for depth in arch.depths),
+        inner_widths=tuple(max(width // 8, 2) for width in arch.inner_widths),
+        out_widths=tuple(max(width // 8, 2) for width in arch.out_widths),
+        stem_width=max(arch.stem_width // 8, 2),
+        groups=max(arch.groups // 8, 1),
+        se_reduction=min(arch.se_reduction, 4),
+        num_classes=7,
+    )
+
+
+def random_weights(network: Network, seed: int = 0) -> Weights:
+    """Every tensor random: gammas and running variances around 1, the rest around 0."""
+    stream = np.random.default_rng(seed)
+    found = initialise(network, seed)
+    for name, value in found.items():
+        if name.endswith("running_var") or (value.ndim == 1 and name.endswith("weight")):
+            found[name] = stream.uniform(0.5, 1.5, value.shape).astype(np.float32)
+        elif value.ndim == 1:
+            found[name] = (0.2 * stream.standard_normal(value.shape)).astype(np.float32)
+    return found
+
+
+def images(network: Network, height: int, width: int, count: int = 2) -> np.ndarray:
+    """Standard normal pictures, N C H W float32."""
+    stream = np.random.default_rng(99)
+    return stream.standard_normal((count, network.in_channels, height, width), np.float32)
