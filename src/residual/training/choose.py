@@ -10,7 +10,7 @@ from typing import Any
 from residual.architecture import Architecture
 from residual.cost import cost
 from residual.recipe import Recipe, adjusted
-from residual.training.machine import Machine, training_rate
+from residual.training.machine import Machine, settle_threads, training_rate
 from residual.variants import architecture
 
 PATIENT_SECONDS = 120.0  # what a training may take where the user names neither time nor epochs
@@ -48,6 +48,8 @@ def choose(base: Recipe, fit: bool, fixed: dict[str, Any], data: Data, machine: 
     """
     recipe, reasons = adjusted(base, fixed), list[str]()
     size = _image_size(recipe, data, machine, reasons)
+    if settle_threads(_candidate(16, size, data), size, batch=16):
+        reasons.append("Threads: one; something else keeps a processor busy, and on all of them training was slower.")
     if fit:
         picked = _augmentation(data, size, reasons) | _batch(data, reasons)
         recipe = adjusted(recipe, {name: value for name, value in picked.items() if name not in fixed})

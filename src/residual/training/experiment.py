@@ -25,6 +25,7 @@ from residual.training import checkpoint
 from residual.training.choose import Choice, Data, choose
 from residual.training.evaluation import Evaluation, evaluate_run
 from residual.training.feed import Normaliser
+from residual.training.inference import seconds_of
 from residual.training.loop import Setting, State, StepEnd, fit
 from residual.training.machine import machine
 from residual.training.prepare import Prepared, Progress, prepare
@@ -158,9 +159,12 @@ def _experiment(run: Run, source: Source, recipe: Recipe, arch: Architecture, pr
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {name: value.detach().clone() for name, value in model.state_dict().items()} if recipe.ema else None
     state = State(model=model, optimizer=backend.optimizer(model, recipe), average=average, warm=not recipe.warmup_rate)
+    normalise, size, reserve = Normaliser(prepared.preprocessing, device), prepared.preprocessing.size, 0.0
+    if recipe.time and prepared.validation is not None:
+        reserve = seconds_of(model, prepared.validation, normalise, size=size, batch=max(recipe.batch_size, 64), half=half)
     setting = Setting(
-        recipe=recipe, train=prepared.train, validation=prepared.validation, normalise=Normaliser(prepared.preprocessing, device),
-        size=prepared.preprocessing.size, device=device, half=half, call=torch.compile(model) if recipe.compile else model,
+        recipe=recipe, train=prepared.train, validation=prepared.validation, normalise=normalise, size=size, device=device, half=half,
+        call=torch.compile(model) if recipe.compile else model, reserve=min(reserve, recipe.time / 2),
     )  # fmt: skip
     return Experiment(run=run, source=source, state=state, setting=setting, preprocessing=prepared.preprocessing, architecture=arch)
 

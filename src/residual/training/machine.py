@@ -25,13 +25,12 @@ class Machine:
 
     device: str
     name: str
-    threads: int
     rate: float
     half: bool
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            "device": self.device, "name": self.name, "threads": self.threads, "gmac_per_second": round(self.rate / 1e9, 1),
+            "device": self.device, "name": self.name, "threads": torch.get_num_threads(), "gmac_per_second": round(self.rate / 1e9, 1),
             "bfloat16": self.half, "system": platform.platform(), "cpus": os.cpu_count(),
         }  # fmt: skip
 
@@ -45,11 +44,11 @@ def machine() -> Machine:
     if cuda:
         half = torch.cuda.is_bf16_supported(including_emulation=False)
         seconds = _product_seconds(device, torch.bfloat16, 4096) if half else single
-        return Machine(device=device, name=torch.cuda.get_device_name(), threads=torch.get_num_threads(), rate=4096**3 / seconds, half=half)
+        return Machine(device=device, name=torch.cuda.get_device_name(), rate=4096**3 / seconds, half=half)
     small, emulated = _product_seconds(device, torch.float32, 256), _product_seconds(device, torch.bfloat16, 256)
     half = emulated <= small * 2 / 3 and _product_seconds(device, torch.bfloat16, 1024) <= single * 2 / 3
     seconds = _product_seconds(device, torch.bfloat16, 1024) if half else single
-    return Machine(device=device, name=_cpu_name(), threads=torch.get_num_threads(), rate=1024**3 / seconds, half=half)
+    return Machine(device=device, name=_cpu_name(), rate=1024**3 / seconds, half=half)
 
 
 def _product_seconds(device: str, dtype: torch.dtype, side: int) -> float:
@@ -75,6 +74,23 @@ def _cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def settle_threads(arch: Architecture, size: tuple[int, int], *, batch: int) -> bool:
+    """Whether training was set to one thread, because one is over 1.5 times as fast as all of them.
+
+    That is so where another program keeps a core busy: threads that wait for each other at every layer then wait for the scheduler.
+    A user's OMP_NUM_THREADS is left alone.
+    """
+    threads = torch.get_num_threads()
+    if machine().device != "cpu" or threads == 1 or "OMP_NUM_THREADS" in os.environ:
+        return False
+    together = training_rate(arch, size, batch=batch, half=False)
+    torch.set_num_threads(1)
+    alone = training_rate(arch, size, batch=batch, half=False)
+    if alone <= 1.5 * together:
+        torch.set_num_threads(threads)
+    return alone > 1.5 * together
 
 
 def training_rate(arch: Architecture, size: tuple[int, int], *, batch: int, half: bool) -> float:
