@@ -177,6 +177,21 @@ def test_a_data_set_that_has_changed_since_is_refused(tmp_path):
         evaluate(run)
 
 
+def test_a_folder_that_was_moved_is_still_the_runs_own(tmp_path):
+    folder = pictures(tmp_path / "photos", (0, 1), count=20)
+    for number in (0, 1):
+        (folder / str(number) / "1torn.png").write_bytes(b"not a picture")
+        (folder / str(number) / "9torn.png").write_bytes(b"not a picture either")
+    run = residual.train(folder, "cifar_resnet8", out=tmp_path / "run", epochs=1, batch_size=8)
+    assert run.record["data"]["problems"]
+    count = run.record["split"]["validation"]
+    folder = folder.rename(tmp_path / "elsewhere")
+    found = evaluate(run, folder, split="validation")
+    assert found.count == count
+    assert found.top1 == pytest.approx(list(run.events())[-1].validation_accuracy)
+    assert evaluate(run, folder, split="train").count == run.record["split"]["train"]
+
+
 def test_a_run_without_validation_has_none_to_measure(run):
     run.record["recipe"]["validation"] = 0.0
     with pytest.raises(ValueError, match="no validation split"):

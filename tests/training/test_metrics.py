@@ -99,7 +99,7 @@ def test_what_does_not_fit_is_refused():
         measure(np.zeros((0, 3)), np.zeros(0, int), split="test", classes=NAMES)
     with pytest.raises(ValueError, match=r"6 labels and 2 classes .* \(6, 3\)"):
         measure(SHARES, LABELS, split="test", classes=NAMES[:2])
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(ValueError, match="The probabilities hold NaN"):
         measure(np.where(SHARES == 0.9, np.nan, SHARES), LABELS, split="test", classes=NAMES)
     with pytest.raises(ValueError, match="outside 0 to 2"):
         measure(SHARES, LABELS + 1, split="test", classes=NAMES)

@@ -50,7 +50,7 @@ class Predict:
 
     run_folder: Positional[Annotated[str, arg(metavar="RUN")]]
     """A run's folder or a .safetensors file."""
-    images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE_OR_FOLDER...")]]
+    images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE_OR_FOLDER...", help_behavior_hint="")]]
     """Pictures, or folders that are read to any depth."""
     top_k: int = 5
     """Classes for each picture."""
@@ -82,7 +82,7 @@ class Predict:
 class Report:
     """One HTML page on a run, or on several side by side. It needs no network and no other file."""
 
-    runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN...")]]
+    runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN...", help_behavior_hint="")]]
     """Run folders."""
     out: Annotated[str, arg(metavar="FILE", help_behavior_hint="(default: report.html in the first run's folder)")] = ""
     """Where to write the page."""
