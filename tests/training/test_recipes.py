@@ -56,9 +56,14 @@ def test_only_110_layers_and_more_warm_up(model: str, rate: float) -> None:
     assert chosen(data, {"model": model}, name="paper-cifar").recipe.warmup_rate == rate
 
 
-def test_default_mirrors_clothes_but_not_digits() -> None:
-    assert chosen(FASHION).recipe.flip == "alternate"
+def test_default_mirrors_photographs_but_not_characters() -> None:
+    assert chosen(replace(FASHION, channels=3), {"model": "cifar_resnet8"}).recipe.flip == "alternate"
     assert chosen(DIGITS).recipe.flip == "none"
+
+
+def test_default_mirrors_centred_grey_pictures_only_for_wide_nets() -> None:
+    assert chosen(FASHION, {"model": "cifar_resnet8"}).recipe.flip == "none"
+    assert chosen(FASHION, {"model": "resnet18"}).recipe.flip == "alternate"
 
 
 def test_default_takes_random_crops_of_photographs() -> None:

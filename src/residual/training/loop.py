@@ -141,7 +141,7 @@ def _end_epoch(state: State, setting: Setting, total: int, *, origin: float, ima
     losses = torch.stack(state.losses).float().cpu()
     state.epoch, state.batch, state.done = state.epoch + 1, 0, progress >= 1
     loss = accuracy = None
-    due = progress >= 1 or not recipe.time or setting.reserve <= 0.02 * recipe.time
+    due = progress >= 1 or not recipe.time or setting.reserve <= 0.004 * recipe.time
     if setting.validation is not None and due:
         found, labels = _validate(state, setting, setting.validation), torch.from_numpy(setting.validation.labels)
         read = found[:, 0].isfinite()
@@ -166,6 +166,7 @@ def _step(state: State, setting: Setting, batch: Batch) -> tuple[Tensor, Tensor]
         x = x + colour_noise(len(x), recipe.lighting, x.device) * 255 * setting.normalise.scale
     x = augment(x, recipe, setting.size, _turns(recipe, index, state.epoch))
     x, (first, second, share) = mixed(x, labels, recipe)
+    x = x.contiguous(memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
     state.optimizer.zero_grad(set_to_none=True)
     total, right = torch.zeros((), device=x.device), torch.zeros((), dtype=torch.int64, device=x.device)
     parts = -(-len(x) // recipe.accumulate)

@@ -93,12 +93,12 @@ def settle_threads(arch: Architecture, size: tuple[int, int], *, batch: int) -> 
     return alone > 1.5 * together
 
 
-def training_rate(arch: Architecture, size: tuple[int, int], *, batch: int, half: bool) -> float:
+def training_rate(arch: Architecture, size: tuple[int, int], *, batch: int, half: bool, channels_last: bool = True) -> float:
     """Pictures a second of training steps on random pictures: the better of two steps, after one that is not counted."""
-    device = torch.device(machine().device)
-    model = backend.build(plan(arch)).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    device, layout = torch.device(machine().device), torch.channels_last if channels_last else torch.contiguous_format
+    model = backend.build(plan(arch)).to(device).to(memory_format=layout).train()  # type: ignore[call-overload]
     chosen = backend.optimizer(model, Recipe())
-    x = torch.rand(batch, arch.in_channels, *size, device=device).contiguous(memory_format=torch.channels_last)
+    x = torch.rand(batch, arch.in_channels, *size, device=device).contiguous(memory_format=layout)
     labels, best = torch.zeros(batch, dtype=torch.int64, device=device), float("inf")
     for turn in range(3):
         began = time.perf_counter()
