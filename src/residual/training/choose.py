@@ -14,7 +14,7 @@ from residual.training.machine import Machine, settle_threads, training_rate
 from residual.variants import architecture
 
 PATIENT_SECONDS = 120.0  # what a training may take where the user names neither time nor epochs
-_WIDTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128)
+_WIDTHS = (8, 16, 24, 32, 48, 64, 96, 128)  # multiples of 8: others are slower for their size
 _SMALL = 64  # pictures up to this side keep their size
 _MANY = 20_000  # pictures from which a few passes are enough
 
@@ -55,10 +55,8 @@ def choose(base: Recipe, fit: bool, fixed: dict[str, Any], data: Data, machine: 
     if fit:
         recipe = _fitted(recipe, _batch(data, reasons), fixed)
     if recipe.model == "auto":
-        arch, epochs = _sized(recipe, size, data, fixed, half, reasons)
-        recipe = adjusted(recipe, {"epochs": epochs})
-        if fit and "channels_last" not in fixed:
-            recipe = adjusted(recipe, {"channels_last": _channels_last(arch, size, recipe.batch_size, half)})
+        arch, epochs, last = _sized(recipe, size, data, fixed, half, reasons)
+        recipe = _fitted(adjusted(recipe, {"epochs": epochs}), {"channels_last": last} if fit else {}, fixed)
     else:
         arch = architecture(recipe.model, in_channels=data.channels, num_classes=len(data.classes))
         reasons.append(f"Model: {recipe.model}, with {data.channels} input channel(s) and {len(data.classes)} classes.")
@@ -128,19 +126,19 @@ def _batch(data: Data, reasons: list[str]) -> dict[str, Any]:
 
 def _sized(
     recipe: Recipe, size: tuple[int, int], data: Data, fixed: dict[str, Any], half: bool, reasons: list[str]
-) -> tuple[Architecture, int]:
-    """The widest net that sees each picture often enough in the time there is; the epochs that fit."""
+) -> tuple[Architecture, int, bool]:
+    """The widest net that sees each picture often enough in the time; the epochs that fit; whether channels last is faster for it."""
     seconds, wanted = recipe.time or PATIENT_SECONDS, recipe.epochs if "epochs" in fixed else _wanted_epochs(data)
     batch = min(recipe.batch_size, data.count, 128 if max(size) <= _SMALL else 16)
-    arch, rate = None, 0.0
-    for width in _WIDTHS[: 4 if data.count < 5_000 else None]:
+    count, arch, rate, last = data.count * (1 - recipe.validation), None, 0.0, True
+    for width in _WIDTHS[: 3 if data.count < 5_000 else None]:
         candidate = _candidate(width, size, data)
-        speed = training_rate(candidate, size, batch=batch, half=half)
-        if arch is not None and data.count * wanted / speed > seconds:
+        speeds = [training_rate(candidate, size, batch=batch, half=half, channels_last=layout) for layout in (True, False)]
+        if arch is not None and count * wanted / max(speeds) > seconds:
             break
-        arch, rate = candidate, speed
+        arch, rate, last = candidate, max(speeds), speeds[0] * 1.03 >= speeds[1]
     assert arch is not None
-    fits = max(1, int(seconds * rate / data.count))
+    fits = max(1, int(seconds * rate / count))
     epochs = recipe.epochs if "epochs" in fixed else min(fits, wanted)
     reasons.append(
         f"Model: a residual net of {2 + 2 * sum(arch.depths)} layers, widths {'-'.join(map(str, arch.out_widths))}, which trains on about "
@@ -148,13 +146,7 @@ def _sized(
     )
     if not recipe.time:
         reasons.append(f"Epochs: {epochs}.")
-    return arch, epochs
-
-
-def _channels_last(arch: Architecture, size: tuple[int, int], batch: int, half: bool) -> bool:
-    """Whether that memory layout trains faster; on some processors narrow nets are faster without it."""
-    rates = [training_rate(arch, size, batch=min(batch, 128), half=half, channels_last=last) for last in (False, True) for _ in range(2)]
-    return max(rates[2:]) * 1.03 >= max(rates[:2])
+    return arch, epochs, last
 
 
 def _wanted_epochs(data: Data) -> int:
