@@ -26,6 +26,7 @@
     const full = {
       font: { family: "system-ui, sans-serif", size: 12, color: colour("text") },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 48, r: 12, t: 8, b: 40 },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("line"), activecolor: colour("text") },
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
       hoverlabel: { bgcolor: colour("surface"), bordercolor: colour("line"), font: { color: colour("text") } },
       dragmode: window.matchMedia("(pointer: fine)").matches ? "zoom" : false, ...own,
@@ -35,7 +36,7 @@
   };
 
   const config = {
-    responsive: true, displaylogo: false, showTips: false,
+    responsive: true, displaylogo: false, showTips: false, displayModeBar: "hover",
     modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
   };
 

@@ -79,9 +79,9 @@ def begin(data: Any, recipe: str, fields: dict[str, Any], *, out: str | Path | N
     prepared = prepare(source, choice.recipe, choice.size, told.channels, device=device, progress=progress)
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(folder=folder, record=_record(source, data, recipe, choice, prepared))
-    run.write()
     experiment = _experiment(run, source, choice.recipe, choice.architecture, prepared, half=choice.half)
     checkpoint.save(folder, experiment.state)
+    run.write()  # last: a folder with a run.json can be resumed
     return experiment
 
 

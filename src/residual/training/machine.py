@@ -31,7 +31,7 @@ class Machine:
     def as_dict(self) -> dict[str, Any]:
         return {
             "device": self.device, "name": self.name, "threads": torch.get_num_threads(), "gmac_per_second": round(self.rate / 1e9, 1),
-            "bfloat16": self.half, "system": platform.platform(), "cpus": os.cpu_count(),
+            "bfloat16": self.half, "system": f"{platform.system()} {platform.machine()}", "cpus": os.cpu_count(),
         }  # fmt: skip
 
 
