@@ -29,8 +29,10 @@ from residual.data import (
 from residual.preprocessing import Preprocessing
 from residual.recipe import Recipe
 from residual.training.feed import Feed, Resident, Streamed
+from residual.training.inference import chunked
 
-_SAMPLE = 10_000  # pictures that the pixel statistics are taken over
+_SAMPLE, _STREAMED_SAMPLE = 10_000, 1_000  # pictures that the pixel statistics are taken over, in memory and streamed
+_CHUNK = 4_000_000  # pixels taken together in the statistics: 48 MB of float32 colour
 Progress = Callable[[int, int], None]
 
 
@@ -159,13 +161,13 @@ def _without(records: Records, files: Iterable[str]) -> npt.NDArray[np.int64]:
 
 
 def _statistics(train: Feed, recipe: Recipe, size: tuple[int, int], channels: int) -> Preprocessing:
-    """Mean and deviation over at most 10,000 evenly spaced training pictures."""
+    """Mean and deviation over at most 10,000 evenly spaced training pictures; over 1,000 where each must be decoded for it."""
     if recipe.centering == "none":
         return Preprocessing(size=size, channels=channels, mean=(0.0,) * channels, std=(1.0,) * channels, crop=recipe.crop)
-    chosen = np.unique(np.linspace(0, len(train) - 1, _SAMPLE).astype(np.int64))
+    chosen = np.unique(np.linspace(0, len(train) - 1, _SAMPLE if isinstance(train, Resident) else _STREAMED_SAMPLE).astype(np.int64))
     total, squares = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
     count, image = 0, None
-    for pictures, _, _ in train.read([chosen[start : start + 500] for start in range(0, len(chosen), 500)]):
+    for pictures, _, _ in train.read(chunked(chosen, max(1, _CHUNK // (size[0] * size[1])))):
         x = pictures.to(torch.float32) / 255
         count += len(x)
         total = total + x.mean((1, 2)).sum(0).double().cpu()
