@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from residual.architecture import Architecture
+from residual.architecture import Architecture, Stem
 from residual.cost import cost
 from residual.recipe import Recipe, adjusted
 from residual.training.machine import Machine, settle_threads, training_rate
@@ -138,11 +138,16 @@ def _sized(
             break
         arch, rate, last = candidate, max(speeds), speeds[0] * 1.03 >= speeds[1]
     assert arch is not None
+    why = f"the widest that shows it every picture {wanted} times in {seconds:.0f} s"
+    if count * wanted / rate > seconds:
+        why = f"the narrowest there is; it sees every picture {seconds * rate / count:.1f} times in {seconds:.0f} s"
+    elif data.count < 5_000 and arch.stem_width >= _WIDTHS[2]:
+        why = f"as wide as so few pictures call for; it sees each {wanted} times"
     fits = max(1, int(seconds * rate / count))
     epochs = recipe.epochs if "epochs" in fixed else min(fits, wanted)
     reasons.append(
         f"Model: a residual net of {2 + 2 * sum(arch.depths)} layers, widths {'-'.join(map(str, arch.out_widths))}, which trains on about "
-        f"{rate:,.0f} pictures/s here: the widest that shows it every picture about {wanted} times in {seconds:.0f} s."
+        f"{rate:,.0f} pictures/s here: {why}."
     )
     if not recipe.time:
         reasons.append(f"Epochs: {epochs}.")
@@ -157,9 +162,9 @@ def _wanted_epochs(data: Data) -> int:
 def _candidate(width: int, size: tuple[int, int], data: Data) -> Architecture:
     large = max(size) > _SMALL
     widths = (width, 2 * width, 4 * width, 8 * width) if large else (width, 2 * width, 4 * width)
-    stem = "imagenet" if large else "patch" if min(size) >= 24 else "cifar"
+    stem: Stem = "imagenet" if large else "patch" if min(size) >= 24 else "cifar"
     return Architecture(
         depths=(1,) * len(widths), inner_widths=widths, out_widths=widths, strides=(1, 2, 2, 2)[: len(widths)],
-        stem="imagenet" if stem == "imagenet" else "patch" if stem == "patch" else "cifar", stem_width=max(width, 16),
+        stem=stem, stem_width=max(width, 16),
         in_channels=data.channels, num_classes=len(data.classes),
     )  # fmt: skip
