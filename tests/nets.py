@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from residual.architecture import Architecture
-from residual.plan import Network
+from residual.layers import Network
 from residual.weights import Weights, initialise
 
 SMALL = Architecture(depths=(1, 2), inner_widths=(4, 7), out_widths=(4, 7), strides=(1, 2), stem="cifar", stem_width=4, num_classes=5)

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from residual.plan import Block, Conv, MaxPool, Norm, PadChannels, Stage, plan
+from residual.layers import Block, Conv, MaxPool, Norm, PadChannels, Stage
+from residual.plan import plan
 from residual.variants import VARIANTS, architecture
 from tests.nets import SMALL
 

@@ -14,7 +14,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 CORE = (
-    "architecture", "variants", "plan", "tensors", "cost", "weights", "names", "reference", "describe", "recipe", "runs",
+    "architecture", "variants", "layers", "plan", "tensors", "cost", "weights", "names", "reference", "describe", "recipe", "runs",
     "preprocessing", "spelling",
 )  # fmt: skip
 # what a part may import, besides itself

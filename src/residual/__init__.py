@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from residual.architecture import Architecture
 from residual.cost import Cost, cost
-from residual.plan import Network, plan
+from residual.layers import Network
+from residual.plan import plan
 from residual.variants import VARIANTS, architecture
 
 __version__ = "0.1.0"

@@ -6,19 +6,8 @@ Multiply-adds are counted as the papers and torchvision count them: convolutions
 from dataclasses import dataclass
 
 from residual.architecture import Architecture
-from residual.plan import (
-    AvgPool,
-    Block,
-    Conv,
-    GlobalAvgPool,
-    Layer,
-    Linear,
-    MaxPool,
-    Network,
-    PadChannels,
-    SqueezeExcite,
-    plan,
-)
+from residual.layers import AvgPool, Block, Conv, GlobalAvgPool, Layer, Linear, MaxPool, Network, PadChannels, SqueezeExcite
+from residual.plan import plan
 from residual.tensors import shapes
 
 Shape = tuple[int, int, int]

@@ -8,7 +8,7 @@ from collections.abc import Collection
 import numpy as np
 import numpy.typing as npt
 
-from residual.plan import (
+from residual.layers import (
     AvgPool,
     Block,
     Conv,

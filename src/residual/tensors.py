@@ -1,6 +1,6 @@
 """The names and shapes of a network's tensors. They lie apart from the values, so that counting a network needs no NumPy."""
 
-from residual.plan import Conv, Layer, Linear, Network, Norm, SqueezeExcite
+from residual.layers import Conv, Layer, Linear, Network, Norm, SqueezeExcite
 
 
 def shapes(layer: Layer) -> dict[str, tuple[int, ...]]:

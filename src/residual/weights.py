@@ -17,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
 from residual.architecture import Architecture, architecture_from
-from residual.plan import Linear, Network, Norm, plan
+from residual.layers import Linear, Network, Norm
+from residual.plan import plan
 from residual.preprocessing import Preprocessing, preprocessing_from
 from residual.tensors import manifest as manifest
 from residual.tensors import shapes as shapes

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from residual import weights as core
-from residual.plan import (
+from residual.layers import (
     AvgPool,
     Block,
     Conv,

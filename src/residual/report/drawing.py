@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from residual.cost import Cost, Row
-from residual.plan import Block, Conv, Layer, Linear, MaxPool, Network, PadChannels
+from residual.layers import Block, Conv, Layer, Linear, MaxPool, Network, PadChannels
 
 _BOX, _GAP, _SHOWN, _SCALE = 46, 22, 4, 1.25
 

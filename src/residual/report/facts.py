@@ -13,7 +13,8 @@ from typing import Any
 
 from residual.architecture import Architecture, changed
 from residual.cost import Cost, network_cost
-from residual.plan import Network, plan
+from residual.layers import Network
+from residual.plan import plan
 from residual.recipe import EpochEnd, Recipe
 from residual.runs import Run
 from residual.training.metrics import Evaluation, evaluation_from
