@@ -6,9 +6,21 @@ import numpy as np
 
 from residual.architecture import Architecture
 from residual.layers import Network
+from residual.variants import VARIANTS
 from residual.weights import Weights, initialise
 
 SMALL = Architecture(depths=(1, 2), inner_widths=(4, 7), out_widths=(4, 7), strides=(1, 2), stem="cifar", stem_width=4, num_classes=5)
+
+# Nets of other libraries that differ from every variant: Keras Applications, MXNet Gluon, timm.
+LOOKALIKES = {
+    "keras_resnet50v2": replace(
+        VARIANTS["preact_resnet50"], preact_start="block", stride_block="last", strides=(2, 2, 2, 1), pool_padding="zero", conv_bias=True,
+        bn_epsilon=1.001e-5,
+    ),
+    "keras_resnet50": replace(VARIANTS["resnet50_v1"], conv_bias=True, bn_epsilon=1.001e-5),
+    "gluon_resnet50_v2": replace(VARIANTS["preact_resnet50"], input_norm=True, preact_start="both"),
+    "timm_resnetv2_50": replace(VARIANTS["preact_resnet50"], preact_start="block"),
+}  # fmt: skip
 
 
 def scaled_down(arch: Architecture) -> Architecture:

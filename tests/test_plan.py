@@ -7,7 +7,7 @@ import pytest
 from residual.layers import Block, Conv, MaxPool, Norm, PadChannels, Stage
 from residual.plan import plan
 from residual.variants import VARIANTS, architecture
-from tests.nets import SMALL
+from tests.nets import LOOKALIKES, SMALL
 
 
 def block(name: str, number: int, **changes: object) -> Block:
@@ -101,7 +101,7 @@ def test_drop_path_rises_linearly_to_the_last_block() -> None:
 def test_stems() -> None:
     stems = {stem: plan(architecture("resnet18", stem=stem)).stem for stem in ("imagenet", "deep", "cifar", "patch")}
     assert [layer.name for layer in stems["imagenet"]] == ["conv1", "bn1", "relu", "maxpool"]
-    assert stems["imagenet"][3] == MaxPool(name="maxpool", kernel=3, stride=2, padding=1)
+    assert stems["imagenet"][3] == MaxPool(name="maxpool", kernel=3, stride=2, padding=1, zero_padding=False)
     shapes = {
         stem: [(c.in_channels, c.out_channels, c.kernel, c.stride, c.padding) for c in layers if isinstance(c, Conv)]
         for stem, layers in stems.items()
@@ -127,3 +127,32 @@ def test_a_network_knows_what_it_was_planned_from() -> None:
     assert network.architecture == SMALL
     assert (network.in_channels, network.num_classes, network.initialisation) == (3, 5, "he")
     assert [type(stage) for stage in network.stages] == [Stage, Stage]
+
+
+def test_the_starts_of_preactivation_nets() -> None:
+    """In the stem (He et al. 2016, appendix), in the first block (timm, Keras Applications), in both (Gluon's v2)."""
+    for start, stem, leads in (("stem", True, False), ("block", False, True), ("both", True, True)):
+        network = plan(architecture("preact_resnet18", preact_start=start))
+        first = next(network.blocks())
+        assert [layer.name for layer in network.stem] == (["conv1", "bn1", "relu", "maxpool"] if stem else ["conv1", "maxpool"])
+        assert names(first.branch) == [*(["bn1", "relu1"] if leads else []), "conv1", "bn2", "relu2", "conv2"]
+    with pytest.raises(ValueError, match="preact_start='block' is for pre-activation nets"):
+        plan(architecture("resnet18", preact_start="block"))
+
+
+def test_the_stride_in_the_last_block_of_a_stage() -> None:
+    """Keras Applications' V2: the strided block skips by taking every second pixel of what comes in, before its activation."""
+    network = plan(LOOKALIKES["keras_resnet50v2"])
+    blocks = {found.name: found for found in network.blocks()}
+    first, last = blocks["layer1.0"], blocks["layer1.2"]
+    assert (names(first.before), names(first.shortcut)) == (["bn1", "relu1"], ["downsample.0"])
+    assert [conv.stride for conv in (*first.branch, *last.branch) if isinstance(conv, Conv)] == [1, 1, 1, 1, 2, 1]
+    assert last.before == ()
+    assert last.shortcut == (PadChannels(name="layer1.2.downsample.0", stride=2, before=0, after=0),)
+    assert [conv.stride for conv in blocks["layer4.2"].branch if isinstance(conv, Conv)] == [1, 1, 1]
+
+
+def test_norm_of_the_pictures_and_zeros_around_the_pool() -> None:
+    assert plan(LOOKALIKES["gluon_resnet50_v2"]).stem[0] == Norm(name="norm0", channels=3, epsilon=1e-5, momentum=0.1, gamma=1.0)
+    pools = [layer for layer in plan(LOOKALIKES["keras_resnet50v2"]).stem if isinstance(layer, MaxPool)]
+    assert pools == [MaxPool(name="maxpool", kernel=3, stride=2, padding=1, zero_padding=True)]

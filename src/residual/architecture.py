@@ -13,6 +13,7 @@ Order = Literal["original", "preact", "relu-only-preact", "relu-before-addition"
 Shortcut = Literal["pad", "projection", "projection-all", "none"]
 Stem = Literal["imagenet", "deep", "cifar", "patch"]
 
+PREACT: tuple[Order, ...] = ("preact", "relu-only-preact")
 MAX_BLOCKS = 10_000
 MAX_CHANNELS = 65_536
 
@@ -33,9 +34,16 @@ class Architecture:
         stem: "imagenet" is 7x7/2 and a 3x3/2 max pool, "deep" replaces the 7x7 by three 3x3 (ResNet-C), "cifar" is one 3x3,
             "patch" is one 4x4/2 without padding.
         stem_width: channels the stem puts out.
+        pool_padding: what the stem's max pool sees around a picture: "lowest" is minus infinity (PyTorch, Gluon, the papers' code),
+            "zero" differs where values below zero are pooled (Keras Applications' V2).
+        input_norm: batch norm of the pictures themselves before the stem (Gluon's v2).
+        preact_start: where a pre-activation net has its first activation: in the "stem", before its max pool (the 2016 paper); in
+            the first "block", after the pool (timm, Keras Applications); or in "both" (Gluon's v2).
         groups: groups of the 3x3 convolutions (ResNeXt's cardinality).
         stride_on: the convolution of a bottleneck that carries the stride: "conv1" as in the 2015 paper, "conv2" as in
             torchvision (v1.5).
+        stride_block: the block of a stage that carries its stride: the "first" or, as in Keras Applications' V2, the "last", whose
+            shortcut then only takes every stride-th pixel.
         shortcut_pool: average-pool 2x2 before the 1x1 of a strided shortcut, whose own stride is then 1 (ResNet-D).
         shortcut_norm: batch norm after the 1x1 of a shortcut; pre-activation nets never have it.
         conv_bias: convolutions carry a bias (the chapter's net).
@@ -58,8 +66,12 @@ class Architecture:
     order: Order = "original"
     stem: Stem = "imagenet"
     stem_width: int = 64
+    pool_padding: Literal["lowest", "zero"] = "lowest"
+    input_norm: bool = False
+    preact_start: Literal["stem", "block", "both"] = "stem"
     groups: int = 1
     stride_on: Literal["conv1", "conv2"] = "conv2"
+    stride_block: Literal["first", "last"] = "first"
     shortcut_pool: bool = False
     shortcut_norm: bool = True
     conv_bias: bool = False
@@ -152,6 +164,8 @@ def _check_combinations(arch: Architecture) -> None:
                     f"shortcut='pad' only adds channels, but out_widths={arch.out_widths} goes from {before} to {after}; "
                     "use shortcut='projection'."
                 )
+    if arch.preact_start != "stem" and arch.order not in PREACT:
+        raise ValueError(f"preact_start={arch.preact_start!r} is for pre-activation nets, but order is {arch.order!r}.")
     if arch.zero_last_gamma and (arch.shortcut == "none" or arch.order == "bn-after-addition"):
         raise ValueError("zero_last_gamma needs shortcuts that pass the last batch norm by: with this order or shortcut all would be 0.")
     if arch.drop_path and arch.shortcut == "none":

@@ -42,12 +42,13 @@ class Relu:
 
 @dataclass(frozen=True, kw_only=True)
 class MaxPool:
-    """Max pooling; the padding is minus infinity."""
+    """Max pooling; the padding is minus infinity, or with `zero_padding` zeros."""
 
     name: str
     kernel: int
     stride: int
     padding: int
+    zero_padding: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ class Linear:
 
 @dataclass(frozen=True, kw_only=True)
 class PadChannels:
-    """Option A: every `stride`-th pixel, then `before` and `after` channels of zeros around those that are there."""
+    """Option A: every `stride`-th pixel, then `before` and `after` (0: none) channels of zeros around those that are there."""
 
     name: str
     stride: int

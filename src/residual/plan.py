@@ -5,7 +5,7 @@ Names are torchvision's; what torchvision lacks extends the pattern.
 
 from dataclasses import dataclass
 
-from residual.architecture import Architecture
+from residual.architecture import PREACT, Architecture
 from residual.layers import (
     AvgPool,
     Block,
@@ -33,7 +33,8 @@ def plan(arch: Architecture) -> Network:
         for number in range(depth):
             count += 1
             maker = _Maker(arch=arch, name=f"layer{index + 1}.{number}", drop_path=arch.drop_path * count / total)
-            stride = arch.strides[index] if number == 0 else 1
+            strided = number == (0 if arch.stride_block == "first" else depth - 1)
+            stride = arch.strides[index] if strided else 1
             inner, outer = arch.inner_widths[index], arch.out_widths[index]
             blocks.append(maker.block(channels, inner, outer, stride=stride, first=count == 1))
             channels = outer
@@ -58,17 +59,18 @@ def _conv(arch: Architecture, name: str, channels: tuple[int, int], kernel: int,
 def _stem(arch: Architecture) -> tuple[Layer, ...]:
     """conv1, bn1, relu and, at ImageNet size, the max pool; pre-activation nets start so too (2016, appendix)."""
     ends = (arch.in_channels, arch.stem_width)
-    norm, relu = _norm(arch, "bn1", arch.stem_width), Relu(name="relu")
-    pool = MaxPool(name="maxpool", kernel=3, stride=2, padding=1)
+    first = (_norm(arch, "norm0", arch.in_channels),) if arch.input_norm else ()
+    active = (_norm(arch, "bn1", arch.stem_width), Relu(name="relu")) if arch.preact_start != "block" else ()
+    pool = MaxPool(name="maxpool", kernel=3, stride=2, padding=1, zero_padding=arch.pool_padding == "zero")
     if arch.stem in ("cifar", "patch"):
-        return (_conv(arch, "conv1", ends, *((3, 1) if arch.stem == "cifar" else (4, 2))), norm, relu)
+        return (*first, _conv(arch, "conv1", ends, *((3, 1) if arch.stem == "cifar" else (4, 2))), *active)
     if arch.stem == "imagenet":
-        return (_conv(arch, "conv1", ends, 7, 2), norm, relu, pool)
+        return (*first, _conv(arch, "conv1", ends, 7, 2), *active, pool)
     half = arch.stem_width // 2
     return (
-        _conv(arch, "conv1.0", (arch.in_channels, half), 3, 2), _norm(arch, "conv1.1", half), Relu(name="conv1.2"),
+        *first, _conv(arch, "conv1.0", (arch.in_channels, half), 3, 2), _norm(arch, "conv1.1", half), Relu(name="conv1.2"),
         _conv(arch, "conv1.3", (half, half), 3), _norm(arch, "conv1.4", half), Relu(name="conv1.5"),
-        _conv(arch, "conv1.6", (half, arch.stem_width), 3), norm, relu, pool,
+        _conv(arch, "conv1.6", (half, arch.stem_width), 3), *active, pool,
     )  # fmt: skip
 
 
@@ -92,12 +94,14 @@ class _Maker:
     drop_path: float
 
     def block(self, channels: int, inner: int, outer: int, *, stride: int, first: bool) -> Block:
-        arch, preact = self.arch, self.arch.order in ("preact", "relu-only-preact")
+        arch, leading = self.arch, not first or self.arch.preact_start != "stem"
         convs = self._convs(channels, inner, outer, stride)
-        branch = self._branch(convs, leading=not first)
+        branch = self._branch(convs, leading=leading)
         shortcut = self._shortcut(channels, outer, stride)
         before: tuple[Layer, ...] = ()
-        if preact and shortcut and not first:  # branch and shortcut both start from the activated input, as in the authors' code
+        subsampled = arch.stride_block == "last" and channels == outer
+        if arch.order in PREACT and shortcut and leading and not subsampled:
+            # branch and shortcut both start from the activated input, as in the authors' code
             cut = branch.index(convs[0])
             before, branch = branch[:cut], branch[cut:]
         if arch.se_reduction:
@@ -156,11 +160,11 @@ class _Maker:
             return None
         if channels == outer and stride == 1 and arch.shortcut != "projection-all":
             return ()
-        if arch.shortcut == "pad":
+        if arch.shortcut == "pad" or (arch.stride_block == "last" and channels == outer and arch.shortcut == "projection"):
             added = outer - channels
             return (PadChannels(name=f"{name}.0", stride=stride, before=added // 2, after=added - added // 2),)
         pooled = arch.shortcut_pool
         pool = [AvgPool(name=f"{name}.0", kernel=stride, stride=stride)] if pooled and stride > 1 else []
         conv = _conv(arch, f"{name}.{int(pooled)}", (channels, outer), 1, 1 if pool else stride)
-        normed = arch.shortcut_norm and arch.order not in ("preact", "relu-only-preact")
+        normed = arch.shortcut_norm and arch.order not in PREACT
         return (*pool, conv, *([_norm(arch, f"{name}.{int(pooled) + 1}", outer)] if normed else []))

@@ -85,7 +85,7 @@ class _Pass:
             case Relu():
                 return np.maximum(x, 0)
             case MaxPool():
-                return max_pool(x, layer.kernel, layer.stride, layer.padding)
+                return max_pool(x, layer.kernel, layer.stride, layer.padding, 0.0 if layer.zero_padding else -np.inf)
             case AvgPool():
                 return _average_pool(x, layer.stride)
             case PadChannels():
@@ -121,9 +121,9 @@ def convolve(x: Array, weight: Array, *, stride: int, padding: int, groups: int)
     return y.reshape(len(x), out, height, width)
 
 
-def max_pool(x: Array, kernel: int, stride: int, padding: int) -> Array:
-    """The largest value under each window; the padding is minus infinity."""
-    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)), constant_values=-np.inf)
+def max_pool(x: Array, kernel: int, stride: int, padding: int, fill: float = -np.inf) -> Array:
+    """The largest value under each window; `fill` is what the padding holds."""
+    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)), constant_values=fill)
     height, width = ((side - kernel) // stride + 1 for side in x.shape[2:])
     windows = np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), (2, 3))
     result: Array = windows[:, :, ::stride, ::stride][:, :, :height, :width].max((-1, -2))

@@ -234,7 +234,9 @@ def _module(layer: Layer, fresh: bool) -> nn.Module:
         case Relu():
             return nn.ReLU(inplace=fresh)
         case MaxPool():
-            return nn.MaxPool2d(layer.kernel, layer.stride, layer.padding)
+            if not layer.zero_padding:
+                return nn.MaxPool2d(layer.kernel, layer.stride, layer.padding)
+            return nn.Sequential(nn.ZeroPad2d(layer.padding), nn.MaxPool2d(layer.kernel, layer.stride))
         case AvgPool():
             return nn.AvgPool2d(layer.kernel, layer.stride, ceil_mode=True, count_include_pad=False)
         case GlobalAvgPool():
