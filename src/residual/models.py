@@ -7,26 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from residual import weights as core
 from residual.architecture import Architecture, changed
+from residual.backends import BACKENDS, backend_of, check_backend, open_backend
 from residual.plan import plan
 from residual.preprocessing import Preprocessing
 from residual.runs import Run, open_run
-from residual.spelling import nearest
 from residual.variants import architecture
 from residual.weights import SavedModel
 
-if TYPE_CHECKING:
-    from residual.backends.torch import ResidualNet
 
-BACKENDS = ("torch",)
-_PLANNED = ("tensorflow", "jax", "mxnet")
+def create(name_or_architecture: str | Architecture, *, backend: str = "torch", seed: int = 0, **changes: Any) -> Any:
+    """The framework's own model with the first values of `seed`; `changes` are fields of the architecture.
 
-
-def create(name_or_architecture: str | Architecture, *, backend: str = "torch", seed: int = 0, **changes: Any) -> ResidualNet:
-    """The framework's own model with the first values of `seed`, in evaluation mode; `changes` are fields of the architecture.
+    An `nn.Module` in evaluation mode (torch), a `keras.Model` (tensorflow, jax) or a Gluon `HybridBlock` (mxnet).
 
     The first values are a function of the names, shapes and `seed` alone: the same in every framework.
 
@@ -40,12 +36,10 @@ def create(name_or_architecture: str | Architecture, *, backend: str = "torch", 
         arch = architecture(name_or_architecture, **changes)
     else:
         raise ValueError(f"A model is made from a variant's name or an Architecture, not from {name_or_architecture!r}.")
-    from residual.backends import torch as framework
-
-    return framework.build(plan(arch), seed)
+    return open_backend(backend).build(plan(arch), seed)
 
 
-def save(model: ResidualNet, path: str | Path, *, classes: Sequence[str] = (), preprocessing: Preprocessing | None = None) -> None:
+def save(model: Any, path: str | Path, *, classes: Sequence[str] = (), preprocessing: Preprocessing | None = None) -> None:
     """Writes `model` as one safetensors file: weights, architecture, class names and preprocessing, read again by `load`.
 
     torchvision and timm read it too. A file that is there is replaced at once, never half written.
@@ -53,11 +47,7 @@ def save(model: ResidualNet, path: str | Path, *, classes: Sequence[str] = (), p
     Raises:
         ValueError: `model` was not made by `create` or `load`, a layer was exchanged since, or `classes` do not fit its outputs.
     """
-    from residual.backends import torch as framework
-
-    if not isinstance(model, framework.ResidualNet):
-        kind = f"{type(model).__module__}.{type(model).__qualname__}"
-        raise ValueError(f"Only a model from residual.create or residual.load can be saved, unwrapped, but this is a {kind}.")
+    framework = backend_of(model)
     saved = SavedModel(
         architecture=model.plan.architecture,
         weights=framework.get_weights(model),
@@ -67,16 +57,15 @@ def save(model: ResidualNet, path: str | Path, *, classes: Sequence[str] = (), p
     core.save(path, saved)
 
 
-def load(path_or_run: str | Path | Run, *, backend: str = "torch") -> ResidualNet:
+def load(path_or_run: str | Path | Run, *, backend: str = "torch") -> Any:
     """The model of a .safetensors file or of a run (its folder), with its weights, on the CPU, in evaluation mode.
 
     Raises:
         ValueError: there is no such file or run, or it is damaged; the message names it.
     """
     check_backend(backend)
-    from residual.backends import torch as framework
-
     saved = read(path_or_run)
+    framework = open_backend(backend)
     model = framework.build(plan(saved.architecture))
     framework.set_weights(model, saved.weights)
     return model
@@ -88,14 +77,6 @@ def read(path_or_run: str | Path | Run) -> SavedModel:
         return path_or_run.saved()
     path = Path(path_or_run)
     return open_run(path).saved() if path.is_dir() else core.load(path)
-
-
-def check_backend(backend: str) -> None:
-    """Nothing; ValueError for a backend that is not known or not in this version."""
-    if backend in _PLANNED:
-        raise ValueError(f"The backend {backend!r} is not in this version; use backend='torch'.")
-    if backend not in BACKENDS:
-        raise ValueError(f"There is no backend {backend!r}.{nearest(backend, (*BACKENDS, *_PLANNED))} This version has: torch.")
 
 
 __all__ = ["BACKENDS", "create", "load", "read", "save"]

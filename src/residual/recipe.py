@@ -4,6 +4,7 @@ Progress runs from 0 to 1: the share of the steps done, or with a time budget th
 """
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -122,6 +123,10 @@ class EpochEnd:
     progress: float = 0.0
     seconds: float = 0.0
     images_per_second: float = 0.0
+
+
+Batches = Sequence[Collection[tuple[Any, Any]]]
+"""Epochs of batches: images N C H W float32 and labels N int64, in NumPy. An epoch knows its length and may make batches as it goes."""
 
 
 def learning_rate(progress: float, recipe: Recipe) -> float:

@@ -4,7 +4,7 @@ No block type is known here: a block runs the layer lists of its plan. torchvisi
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from residual.layers import (
     Relu,
     SqueezeExcite,
 )
-from residual.recipe import EpochEnd, Recipe, learning_rate
+from residual.recipe import Batches, EpochEnd, Recipe, learning_rate
 from residual.weights import Weights
 
 
@@ -102,6 +102,9 @@ class ResidualNet(nn.Module):
         return x
 
 
+Model = ResidualNet
+
+
 def build(network: Network, seed: int = 0) -> ResidualNet:
     """A native model with the core's first values for `seed`, on the CPU, in evaluation mode as a loaded model is."""
     with torch.device("meta"):
@@ -152,17 +155,21 @@ def forward(model: ResidualNet, images: npt.NDArray[np.float32], taps: Collectio
     return {name: value.float().cpu().numpy().copy() for name, value in found.items()}
 
 
-def fit(model: ResidualNet, batches: Iterable[Iterable[tuple[Any, Any]]], recipe: Recipe) -> Iterator[EpochEnd]:
-    """One EpochEnd for each epoch in `batches`; an epoch is a sequence of (images N C H W float32, labels N).
+def fit(model: ResidualNet, batches: Batches, recipe: Recipe, *, velocity: Weights | None = None, first: int = 0) -> Iterator[EpochEnd]:
+    """One EpochEnd for each epoch in `batches` from the one numbered `first` on.
 
-    Plain float32 steps of the recipe's optimizer, schedule and label smoothing; `train.loop` adds all the rest.
+    Float32 steps of the recipe's optimizer, schedule and label smoothing; `training.loop` adds all the rest.
+    `velocity` is where SGD's momentum stands, by tensor name; it is brought up to date before each EpochEnd.
     """
     device, chosen = next(model.parameters()).device, optimizer(model, recipe)
-    epochs = [list(epoch) for epoch in batches]
-    total, step = sum(map(len, epochs)), 0
-    for number, epoch in enumerate(epochs, 1):
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    for parameter, name in names.items():
+        if velocity:
+            chosen.state[parameter]["momentum_buffer"] = torch.from_numpy(velocity[name].copy()).to(device)
+    total, step = sum(map(len, batches)), sum(map(len, batches[:first]))
+    for number, epoch in enumerate(batches[first:], first + 1):
         model.train()
-        losses, right, count = [], 0, 0
+        losses, right, count = list[Tensor](), 0, 0
         for images, labels in epoch:
             set_learning_rate(chosen, learning_rate(step / total, recipe))
             x, y = torch.as_tensor(images, device=device), torch.as_tensor(labels, device=device)
@@ -174,6 +181,8 @@ def fit(model: ResidualNet, batches: Iterable[Iterable[tuple[Any, Any]]], recipe
             losses.append(loss.detach())
             right, count, step = right + int((logits.argmax(1) == y).sum()), count + len(y), step + 1
         model.eval()
+        if velocity is not None and recipe.momentum:
+            velocity.update({name: chosen.state[p]["momentum_buffer"].cpu().numpy().copy() for p, name in names.items()})
         steps = tuple(float(loss) for loss in losses)
         yield EpochEnd(epoch=number, steps=step, train_loss=sum(steps) / len(steps), train_accuracy=right / count, losses=steps)
 
