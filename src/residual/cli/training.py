@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from residual.cli.values import seconds
 from residual.backends import check_backend
+from residual.cli.values import seconds
 from residual.recipe import Recipe
 
 if TYPE_CHECKING:
