@@ -4,9 +4,9 @@ Progress runs from 0 to 1: the share of the steps done, or with a time budget th
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
 from residual.spelling import nearest
 
@@ -125,8 +125,15 @@ class EpochEnd:
     images_per_second: float = 0.0
 
 
-Batches = Sequence[Collection[tuple[Any, Any]]]
-"""Epochs of batches: images N C H W float32 and labels N int64, in NumPy. An epoch knows its length and may make batches as it goes."""
+class Epoch(Protocol):
+    """Batches, each of images (N C H W float32) and labels (N int64) in NumPy; they may be made as they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]: ...
+
+
+Batches = Sequence[Epoch]
 
 
 def learning_rate(progress: float, recipe: Recipe) -> float:

@@ -22,7 +22,7 @@ class Run:
     """A folder with a training in it.
 
     Attributes:
-        record: what `run.json` holds: `model`, `architecture`, `recipe`, `recipe_name`, `reasons`, `data` (source, classes,
+        record: what `run.json` holds: `model`, `backend`, `architecture`, `recipe`, `recipe_name`, `reasons`, `data` (source, classes,
             counts, hashes, problems), `split`, `seed`, `versions`, `machine`, `command`, `test_openings`, `result`.
     """
 
@@ -32,6 +32,11 @@ class Run:
     @property
     def recipe(self) -> Recipe:
         return adjusted(Recipe(), self.record["recipe"])
+
+    @property
+    def backend(self) -> str:
+        """The framework that trained it."""
+        return str(self.record.get("backend", "torch"))
 
     @property
     def classes(self) -> tuple[str, ...]:

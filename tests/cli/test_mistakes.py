@@ -99,7 +99,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("train {}/good --recipe defualt", "Did you mean 'default'"),
     ("train {}/good --recipe paper_cifar", "Did you mean 'paper-cifar'"),
     ("train {}/good --backend pytorch", "Did you mean 'torch'"),
-    ("train {}/good --backend jax", "not in this version"),
+    ("train {}/good --backend jaxx", "Did you mean 'jax'"),
     ("train {}/good {}/tiny", "does not know what to do with"),
     ("train {}/good --seed -3", "seed is -3"),
     ("train {}/good --image-size 100000", "image_size is 100000"),

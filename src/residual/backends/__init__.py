@@ -56,6 +56,7 @@ def backend_of(model: Any) -> ModuleType:
 def _choose_keras(name: str) -> None:
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = name
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings are no news to a user of this package
         return
     in_use = sys.modules["keras"].config.backend()
     if in_use != name:

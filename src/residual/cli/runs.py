@@ -30,13 +30,15 @@ class Evaluate:
     """Other data than the run's own: a catalog name, a folder or a hub name; measured whole if it has no test set."""
     split: Literal["train", "validation", "test"] = "test"
     """What to measure on."""
+    backend: Annotated[str, arg(metavar="NAME")] = "torch"
+    """The framework that runs the model: torch, tensorflow, jax or mxnet."""
     json: Annotated[bool, arg(help_behavior_hint="")] = False
     """Print JSON: one object with split, count, top1, top5 (shares from 0 to 1) and everything else that was measured."""
 
     def run(self) -> int:
         from residual.training.evaluation import evaluate
 
-        found = evaluate(self.run_folder, self.data or None, self.split)
+        found = evaluate(self.run_folder, self.data or None, self.split, backend=self.backend)
         if self.json:
             print(json.dumps(found.as_dict(), indent=1))
         else:
@@ -54,6 +56,8 @@ class Predict:
     """Pictures, or folders that are read to any depth."""
     top_k: int = 5
     """Classes for each picture."""
+    backend: Annotated[str, arg(metavar="NAME")] = "torch"
+    """The framework that runs the model: torch, tensorflow, jax or mxnet."""
     json: Annotated[bool, arg(help_behavior_hint="")] = False
     """Print JSON: a list with one object for each picture."""
     csv: Annotated[str, arg(metavar="FILE", help_behavior_hint="")] = ""
@@ -64,7 +68,7 @@ class Predict:
             raise ValueError("--json and --csv - both want the standard output: choose one, or give --csv a file.")
         from residual.training.prediction import predict
 
-        found = predict(self.run_folder, self.images, top_k=self.top_k)
+        found = predict(self.run_folder, self.images, top_k=self.top_k, backend=self.backend)
         if self.csv == "-":
             _write_csv(sys.stdout, found, self.top_k)
             return 0

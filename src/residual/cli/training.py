@@ -62,7 +62,7 @@ class Train:
     time: Annotated[str, arg(metavar="TIME", help_behavior_hint="")] = ""
     """Train to the best accuracy within this time: 60s, 5m, 1.5h. Validation counts, loading and the final test do not."""
     backend: Annotated[str, arg(metavar="NAME")] = "torch"
-    """The framework."""
+    """The framework: torch, or tensorflow, jax or mxnet, which train by their own means with SGD and the basic augmentation."""
     quiet: Annotated[bool, _QUIET] = False
     """Print only the result."""
     report: bool = True
@@ -71,8 +71,6 @@ class Train:
 
     def run(self) -> int:
         check_backend(self.backend)
-        if self.backend != "torch":
-            raise ValueError(f"`residual train` trains with torch; --backend {self.backend} is not in this version.")
         fields = {k: v for k, v in vars(self.changes).items() if v is not None}
         if self.time:
             fields["time"] = seconds(self.time)
@@ -86,12 +84,12 @@ class Train:
         from residual.training import experiment as training
 
         if self.resume:
-            if fields or self.data or self.out or self.recipe != "default":
+            if fields or self.data or self.out or self.recipe != "default" or self.backend != "torch":
                 raise ValueError(f"--resume goes on with the run as it is: leave out everything beside `--resume {self.resume}`.")
             return training.resume(self.resume, progress=progress)
         if not self.data:
             raise ValueError("`residual train` needs DATA, for instance `residual train digits`, or --resume RUN.")
-        return training.begin(self.data, self.recipe, fields, out=self.out or None, progress=progress)
+        return training.begin(self.data, self.recipe, fields, backend=self.backend, out=self.out or None, progress=progress)
 
     def _train(self, experiment: "Experiment", display: Any) -> int:
         from residual.training import experiment as training

@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from residual.backends.torch import ResidualNet
+from residual.backends import check_backend
 from residual.data import Frame, Lazy, Problem, Records, Source, decode, memory_plan, open_source
 from residual.preprocessing import Preprocessing
 from residual.runs import Run, as_json, open_run
 from residual.spelling import nearest
 from residual.training.feed import Normaliser, Resident, Streamed
-from residual.training.inference import logits
+from residual.training.inference import device_of, logits
 from residual.training.metrics import Evaluation, measure
 from residual.training.prediction import frame_of, open_classifier
 from residual.training.prepare import splits
@@ -51,36 +51,40 @@ class Outcome:
     best_images: npt.NDArray[np.uint8]
 
 
-def evaluate(run: Run | str | Path, data: Any = None, split: str = "test") -> Evaluation:
+def evaluate(run: Run | str | Path, data: Any = None, split: str = "test", *, backend: str = "torch") -> Evaluation:
     """The scores of a run, or of the model in a .safetensors file, on a split of its own data or of `data`.
 
     A run gets the scores and the most confident mistakes written into its folder, and openings of a test set into `run.json`.
-    `data` that has no test set of its own and was not trained on is measured whole as "test".
+    `backend` is the framework that runs the model. `data` that has no test set of its own and was not trained on is measured whole
+    as "test".
 
     Raises:
-        ValueError: there is no such run, split or data, or the classes of `data` are not the model's.
+        ValueError: there is no such run, split, backend or data, or the classes of `data` are not the model's.
     """
     if split not in SPLITS:
         raise ValueError(f"There is no split {split!r}.{nearest(split, SPLITS)} Splits: {', '.join(SPLITS)}.")
+    check_backend(backend)
     if not isinstance(run, Run) and Path(run).is_file():
         if data is None:
             raise ValueError(f"{run} is a model file and does not know its data: name the data to measure it on.")
-        classifier = open_classifier(run)
+        classifier = open_classifier(run, backend)
         records, notes = _foreign(open_source(data), split, classifier.classes)
         outcome = evaluate_model(classifier.model, classifier.preprocessing, classifier.classes, records, split=split)
         return replace(outcome.evaluation, data=_name(data), notes=notes)
     opened = run if isinstance(run, Run) else open_run(run)
     if data is None and opened.record["data"]["kind"] == "arrays":
         raise ValueError(f"The run {opened.folder} was trained on arrays: pass them, or other data, to evaluate it.")
-    return evaluate_run(opened, open_source(opened.record["data"]["source"] if data is None else data), split, by="evaluate")
+    return evaluate_run(
+        opened, open_source(opened.record["data"]["source"] if data is None else data), split, by="evaluate", backend=backend
+    )
 
 
-def evaluate_run(run: Run, source: Source, split: str, *, by: str) -> Evaluation:
+def evaluate_run(run: Run, source: Source, split: str, *, by: str, backend: str = "torch") -> Evaluation:
     """The scores of a run on a split of opened data, written into its folder; `by` is who opened the test set.
 
     Data that the run was not trained on is kept in files of its own, so that the run's own result stays.
     """
-    classifier = open_classifier(run)
+    classifier = open_classifier(run, backend)
     own, notes = _is_own(run, source), tuple[str, ...]()
     if own:
         records = _own(run, source, split)
@@ -96,14 +100,14 @@ def evaluate_run(run: Run, source: Source, split: str, *, by: str) -> Evaluation
 
 
 def evaluate_model(
-    model: ResidualNet, preprocessing: Preprocessing, classes: Sequence[str], records: Records, *, split: str, half: bool = False,
+    model: Any, preprocessing: Preprocessing, classes: Sequence[str], records: Records, *, split: str, half: bool = False,
     memory: float = 0.4,
 ) -> Outcome:  # fmt: skip
     """The scores of a model on records whose labels are indices into `classes`, on the model's device; nothing is written.
 
     Pictures that take more than the share `memory` of the free memory are decoded as they are needed.
     """
-    frame, device = frame_of(preprocessing), next(model.parameters()).device
+    frame, device = frame_of(preprocessing), device_of(model)
     workers = os.cpu_count() or 1
     normalise, problems = Normaliser(preprocessing, device), list[Problem]()
     if memory_plan(len(records), frame, memory).place == "memory":

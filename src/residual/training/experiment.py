@@ -15,19 +15,22 @@ import numpy as np
 import torch
 
 from residual.architecture import Architecture, architecture_from
-from residual.backends import torch as backend
+from residual.backends import backend_of, check_backend, open_backend
+from residual.backends import torch as pytorch
+from residual.backends.limits import check_recipe
 from residual.data import Source, look, open_source
 from residual.plan import plan
 from residual.preprocessing import Preprocessing, preprocessing_from
 from residual.recipe import EpochEnd, Recipe, adjusted
 from residual.runs import EVENTS_FILE, MODEL_FILE, RUN_FILE, Run, as_json, open_run
-from residual.training import checkpoint
+from residual.training import checkpoint, portable
 from residual.training.choose import Choice, Data, choose
 from residual.training.evaluation import Evaluation, evaluate_run
 from residual.training.feed import Normaliser
 from residual.training.inference import seconds_of
 from residual.training.loop import Setting, State, StepEnd, fit
 from residual.training.machine import machine
+from residual.training.portable import PortableState
 from residual.training.prepare import Prepared, Progress, prepare
 from residual.training.recipes import recipe as recipe_named
 from residual.training.tensorboard import Board
@@ -39,35 +42,43 @@ _EVERY = 30.0  # seconds between checkpoints within an epoch
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A training that is set up: the run's folder, the state that changes and the setting that does not."""
+    """A training that is set up: the run's folder, the state that changes (in PyTorch or elsewhere), the setting that does not."""
 
     run: Run
     source: Source
-    state: State
+    state: State | PortableState
     setting: Setting
     preprocessing: Preprocessing
     architecture: Architecture
 
 
-def train(data: Any, model: str = "", recipe: str = "default", *, out: str | Path | None = None, **fields: Any) -> Run:
+def train(
+    data: Any, model: str = "", recipe: str = "default", *, backend: str = "torch", out: str | Path | None = None, **fields: Any
+) -> Run:
     """The run of a training on `data`: a name, a folder, or arrays (images uint8 N H W [C], labels).
 
-    `fields` are the recipe's, e.g. `epochs=5, time=60`. `model` is short for the field of that name.
+    `fields` are the recipe's, e.g. `epochs=5, time=60`. `model` is short for the field of that name. `backend` is the framework whose
+    own means train: "torch", "tensorflow", "jax" or "mxnet"; all but the first know SGD and the basic augmentation only.
 
     Raises:
         ValueError: one sentence on what is wrong with the data, a name or a field.
     """
-    experiment = begin(data, recipe, {**({"model": model} if model else {}), **fields}, out=out)
+    experiment = begin(data, recipe, {**({"model": model} if model else {}), **fields}, backend=backend, out=out)
     for _ in proceed(experiment):
         pass
     finish(experiment)
     return experiment.run
 
 
-def begin(data: Any, recipe: str, fields: dict[str, Any], *, out: str | Path | None = None, progress: Progress | None = None) -> Experiment:
+def begin(
+    data: Any, recipe: str, fields: dict[str, Any], *, backend: str = "torch", out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Experiment:  # fmt: skip
     """A new run, its folder made and its first checkpoint written; nothing is written when the data or a field is wrong."""
     base = recipe_named(recipe)
-    adjusted(base, fields)
+    check_backend(backend)
+    if backend != "torch":
+        check_recipe(adjusted(base, fields), backend)
     folder = _new_folder(out, data, fields.get("model", base.model))
     if isinstance(data, str | Path) and Path(data).expanduser().is_dir():
         data = Path(data).expanduser().resolve()  # so that the run still finds it from another folder
@@ -75,12 +86,13 @@ def begin(data: Any, recipe: str, fields: dict[str, Any], *, out: str | Path | N
     seen = look(source.splits["train"])
     told = Data(size=seen.size, channels=seen.channels, count=len(source.splits["train"]), classes=source.classes)
     choice = choose(base, recipe == "default", fields, told, machine())
-    device = torch.device(machine().device)
-    prepared = prepare(source, choice.recipe, choice.size, told.channels, device=device, progress=progress)
+    if backend != "torch":
+        choice = replace(choice, half=False, reasons=(*choice.reasons, f"Framework: {backend}; speeds were measured with PyTorch."))
+    prepared = prepare(source, choice.recipe, choice.size, told.channels, device=_device(backend), progress=progress)
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(folder=folder, record=_record(source, data, recipe, choice, prepared))
+    run = Run(folder=folder, record=_record(source, data, recipe, choice, prepared, backend=backend))
     experiment = _experiment(run, source, choice.recipe, choice.architecture, prepared, half=choice.half)
-    checkpoint.save(folder, experiment.state)
+    _save(experiment)
     run.write()  # last: a folder with a run.json can be resumed
     return experiment
 
@@ -98,14 +110,15 @@ def resume(folder: str | Path, data: Any = None, *, progress: Progress | None = 
     source = open_source(run.record["data"]["source"] if data is None else data)
     arch = architecture_from(run.record["architecture"])
     size = tuple(run.record["preprocessing"]["size"])
-    device = torch.device(machine().device)
+    device = _device(run.backend)
     prepared = prepare(source, run.recipe, size, arch.in_channels, device=device, progress=progress)
     if prepared.split["hash"] != run.record["split"]["hash"] or as_json(source.fingerprint) != run.record["data"]["fingerprint"]:
         raise ValueError(f"The data {run.record['data']['source']} is not what the run {run.folder} began with; train anew.")
     prepared = replace(prepared, preprocessing=preprocessing_from(run.record["preprocessing"]))
     torch.set_num_threads(run.record["machine"]["threads"])
     experiment = _experiment(run, source, run.recipe, arch, prepared, half=run.record["half"])
-    checkpoint.restore(run.folder, experiment.state)
+    state = experiment.state
+    portable.restore(run.folder, state) if isinstance(state, PortableState) else checkpoint.restore(run.folder, state)
     return experiment
 
 
@@ -113,23 +126,24 @@ def proceed(experiment: Experiment) -> Iterator[StepEnd | EpochEnd]:
     """What happens, step by step, written down as it happens. Stop iterating to stop: `pause` then keeps the state."""
     run, state, recipe = experiment.run, experiment.state, experiment.setting.recipe
     board, last = Board(run.folder), time.monotonic()
-    for event in fit(state, experiment.setting):
+    events = portable.fit(state, experiment.setting) if isinstance(state, PortableState) else fit(state, experiment.setting)
+    for event in events:
         if isinstance(event, EpochEnd):
             run.append(event)
             board.epoch(event)
             if recipe.keep == "last" or state.best_epoch in (0, state.epoch):
                 _keep(experiment)
         if time.monotonic() - last > (2.0 if isinstance(event, EpochEnd) else _EVERY):
-            checkpoint.save(run.folder, state)
+            _save(experiment)
             last = time.monotonic()
         yield event
-    checkpoint.save(run.folder, state)
+    _save(experiment)
     board.close()
 
 
 def pause(experiment: Experiment) -> None:
     """Writes the state of a stopped training, so that `resume` picks it up at the very next step."""
-    checkpoint.save(experiment.run.folder, experiment.state)
+    _save(experiment)
     if not (experiment.run.folder / MODEL_FILE).exists():
         _keep(experiment)
 
@@ -146,19 +160,21 @@ def finish(experiment: Experiment) -> Evaluation:
         "validation_accuracy": kept.validation_accuracy if kept else None,
         "images_per_second": float(np.median([end.images_per_second for end in last])),
     }  # fmt: skip
-    evaluation = evaluate_run(run, experiment.source, "test", by="train")
+    evaluation = evaluate_run(run, experiment.source, "test", by="train", backend=run.backend)
     run.record["result"]["test"] = {"count": evaluation.count, "top1": evaluation.top1, "top5": evaluation.top5}
     run.write()
     return evaluation
 
 
 def _experiment(run: Run, source: Source, recipe: Recipe, arch: Architecture, prepared: Prepared, *, half: bool) -> Experiment:
-    device = torch.device(machine().device)
-    model = backend.build(plan(arch), recipe.seed).to(device)
+    if run.backend != "torch":
+        return _portable(run, source, recipe, arch, prepared)
+    device = _device(run.backend)
+    model = pytorch.build(plan(arch), recipe.seed).to(device)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {name: value.detach().clone() for name, value in model.state_dict().items()} if recipe.ema else None
-    state = State(model=model, optimizer=backend.optimizer(model, recipe), average=average, warm=not recipe.warmup_rate)
+    state = State(model=model, optimizer=pytorch.optimizer(model, recipe), average=average, warm=not recipe.warmup_rate)
     normalise, size, reserve = Normaliser(prepared.preprocessing, device), prepared.preprocessing.size, 0.0
     if recipe.time and prepared.validation is not None:
         reserve = seconds_of(model, prepared.validation, normalise, size=size, batch=max(recipe.batch_size, 64), half=half)
@@ -169,10 +185,32 @@ def _experiment(run: Run, source: Source, recipe: Recipe, arch: Architecture, pr
     return Experiment(run=run, source=source, state=state, setting=setting, preprocessing=prepared.preprocessing, architecture=arch)
 
 
+def _portable(run: Run, source: Source, recipe: Recipe, arch: Architecture, prepared: Prepared) -> Experiment:
+    """The same for another framework than PyTorch."""
+    check_recipe(recipe, run.backend)
+    state = PortableState(model=open_backend(run.backend).build(plan(arch), recipe.seed))
+    device = _device(run.backend)
+    setting = Setting(
+        recipe=recipe, train=prepared.train, validation=prepared.validation, normalise=Normaliser(prepared.preprocessing, device),
+        size=prepared.preprocessing.size, device=device, half=False, call=state.model,
+    )  # fmt: skip
+    return Experiment(run=run, source=source, state=state, setting=setting, preprocessing=prepared.preprocessing, architecture=arch)
+
+
+def _device(backend: str) -> torch.device:
+    """Where batches are made: other frameworks than PyTorch take them from the CPU."""
+    return torch.device(machine().device if backend == "torch" else "cpu")
+
+
+def _save(experiment: Experiment) -> None:
+    state, folder = experiment.state, experiment.run.folder
+    portable.save(folder, state) if isinstance(state, PortableState) else checkpoint.save(folder, state)
+
+
 def _keep(experiment: Experiment) -> None:
     """Writes the weights as they stand (the averaged ones, where there are any) as the run's model."""
-    state, weights = experiment.state, backend.get_weights(experiment.state.model)
-    if state.average is not None:
+    state, weights = experiment.state, backend_of(experiment.state.model).get_weights(experiment.state.model)
+    if isinstance(state, State) and state.average is not None:
         weights = {name: state.average[name].float().cpu().numpy().copy() for name in weights}
     saved = SavedModel(
         architecture=experiment.architecture,
@@ -196,7 +234,7 @@ def _new_folder(out: str | Path | None, data: Any, model: str) -> Path:
     return folder
 
 
-def _record(source: Source, data: Any, recipe: str, choice: Choice, prepared: Prepared) -> dict[str, Any]:
+def _record(source: Source, data: Any, recipe: str, choice: Choice, prepared: Prepared, *, backend: str) -> dict[str, Any]:
     """What `run.json` says from the start."""
     from residual.training.versions import versions
 
@@ -205,6 +243,7 @@ def _record(source: Source, data: Any, recipe: str, choice: Choice, prepared: Pr
         "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": " ".join(["residual", *sys.argv[1:]]) if Path(sys.argv[0]).name == "residual" else "residual.train(...)",
         "model": choice.model,
+        "backend": backend,
         "architecture": asdict(choice.architecture),
         "recipe_name": recipe,
         "recipe": asdict(choice.recipe),
@@ -222,7 +261,7 @@ def _record(source: Source, data: Any, recipe: str, choice: Choice, prepared: Pr
         "preprocessing": prepared.preprocessing.as_dict(),
         "split": prepared.split,
         "seed": choice.recipe.seed,
-        "versions": versions(),
+        "versions": versions(backend),
         "machine": machine().as_dict(),
         "test_openings": [],
         "result": {},

@@ -143,10 +143,7 @@ def _end_epoch(state: State, setting: Setting, total: int, *, origin: float, ima
     loss = accuracy = None
     due = progress >= 1 or not recipe.time or setting.reserve <= 0.004 * recipe.time
     if setting.validation is not None and due:
-        found, labels = _validate(state, setting, setting.validation), torch.from_numpy(setting.validation.labels)
-        read = found[:, 0].isfinite()
-        loss = float(F.cross_entropy(found[read], labels[read]))
-        accuracy = float((found[read].argmax(1) == labels[read]).float().mean())
+        loss, accuracy = scored(_validate(state, setting, setting.validation), setting.validation.labels)
         if accuracy > state.best_accuracy:
             state.best_accuracy, state.best_epoch = accuracy, state.epoch
     state.seconds = time.perf_counter() - origin
@@ -160,12 +157,8 @@ def _end_epoch(state: State, setting: Setting, total: int, *, origin: float, ima
 
 def _step(state: State, setting: Setting, batch: Batch) -> tuple[Tensor, Tensor]:
     """One optimizer step on `batch`; its loss and how many pictures were right, still on the device."""
-    recipe, (pictures, labels, index) = setting.recipe, batch
-    x = setting.normalise(pictures)
-    if recipe.lighting and x.shape[1] == 3:
-        x = x + colour_noise(len(x), recipe.lighting, x.device) * 255 * setting.normalise.scale
-    x = augment(x, recipe, setting.size, _turns(recipe, index, state.epoch))
-    x, (first, second, share) = mixed(x, labels, recipe)
+    recipe = setting.recipe
+    x, (first, second, share) = mixed(inputs(setting, batch, state.epoch), batch[1], recipe)
     x = x.contiguous(memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
     state.optimizer.zero_grad(set_to_none=True)
     total, right = torch.zeros((), device=x.device), torch.zeros((), dtype=torch.int64, device=x.device)
@@ -187,6 +180,15 @@ def _step(state: State, setting: Setting, batch: Batch) -> tuple[Tensor, Tensor]
     return total, right
 
 
+def inputs(setting: Setting, batch: Batch, epoch: int) -> Tensor:
+    """The pictures of `batch` as the network sees them in training: N C H W, normalised and augmented by torch's global random stream."""
+    recipe, (pictures, _, index) = setting.recipe, batch
+    x = setting.normalise(pictures)
+    if recipe.lighting and x.shape[1] == 3:
+        x = x + colour_noise(len(x), recipe.lighting, x.device) * 255 * setting.normalise.scale
+    return augment(x, recipe, setting.size, _turns(recipe, index, epoch))
+
+
 def _validate(state: State, setting: Setting, feed: Feed) -> Tensor:
     """Logits of `feed`, of the averaged weights where the recipe keeps them."""
     model, recipe = state.model, setting.recipe
@@ -200,6 +202,13 @@ def _validate(state: State, setting: Setting, feed: Feed) -> Tensor:
     finally:
         if kept is not None:
             model.load_state_dict(kept)
+
+
+def scored(found: Tensor, labels: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy of logits; pictures that could not be read (NaN) do not count."""
+    read, targets = found[:, 0].isfinite(), torch.from_numpy(labels)
+    found, targets = found[read], targets[read]
+    return float(F.cross_entropy(found, targets)), float((found.argmax(1) == targets).float().mean())
 
 
 def order(count: int, recipe: Recipe, epoch: int) -> list[npt.NDArray[np.int64]]:

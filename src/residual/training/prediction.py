@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from residual import models
-from residual.backends import torch as backend
+from residual.backends import check_backend, open_backend
 from residual.backends.torch import ResidualNet
 from residual.data import Frame, Lazy, Problem, Records
 from residual.data.folder import EXTENSIONS
@@ -23,6 +23,7 @@ from residual.plan import plan
 from residual.preprocessing import Preprocessing
 from residual.runs import Run
 from residual.training.feed import Normaliser
+from residual.training.inference import device_of, scores
 
 Images = str | Path | Sequence[str | Path] | npt.NDArray[Any]
 _BATCH = 64
@@ -47,31 +48,34 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """A trained model on its device, and what its inputs and outputs mean."""
+    """A trained model of any backend on its device, and what its inputs and outputs mean."""
 
-    model: ResidualNet
+    model: Any
     preprocessing: Preprocessing
     classes: tuple[str, ...]
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        return device_of(self.model)
 
 
-def open_classifier(run_or_file: Run | str | Path) -> Classifier:
+def open_classifier(run_or_file: Run | str | Path, backend: str = "torch") -> Classifier:
     """The model of a run or a model file, on the GPU where there is one; classes without names are called "0", "1", ...
 
     Raises:
-        ValueError: there is no such run or file, it is damaged, or does not say how pictures are prepared.
+        ValueError: there is no such run, file or backend, the file is damaged, or does not say how pictures are prepared.
     """
+    check_backend(backend)
     saved = models.read(run_or_file)
     if saved.preprocessing is None:
         place = run_or_file.folder if isinstance(run_or_file, Run) else run_or_file
         raise ValueError(f"{place} does not say how pictures are prepared; save its model again with `preprocessing`.")
     network = plan(saved.architecture)
-    model = backend.build(network)
-    backend.set_weights(model, saved.weights)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    framework = open_backend(backend)
+    model = framework.build(network)
+    framework.set_weights(model, saved.weights)
+    if isinstance(model, ResidualNet):
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
     names = saved.classes or tuple(map(str, range(network.num_classes)))
     return Classifier(model=model, preprocessing=saved.preprocessing, classes=names)
 
@@ -81,7 +85,7 @@ def frame_of(preprocessing: Preprocessing) -> Frame:
     return Frame(size=preprocessing.size, channels=preprocessing.channels, crop=preprocessing.crop)
 
 
-def predict(run_or_model_file: Run | str | Path, images: Images, *, top_k: int = 5) -> list[Prediction]:
+def predict(run_or_model_file: Run | str | Path, images: Images, *, top_k: int = 5, backend: str = "torch") -> list[Prediction]:
     """One Prediction for each picture, in order; folders are read to any depth, sorted by name.
 
     Args:
@@ -90,7 +94,7 @@ def predict(run_or_model_file: Run | str | Path, images: Images, *, top_k: int =
     Raises:
         ValueError: a path does not exist, a folder has no pictures, an array is not uint8, or no picture at all can be read.
     """
-    return predict_with(open_classifier(run_or_model_file), images, top_k=top_k)
+    return predict_with(open_classifier(run_or_model_file, backend), images, top_k=top_k)
 
 
 def predict_with(classifier: Classifier, images: Images, *, top_k: int = 5) -> list[Prediction]:
@@ -113,17 +117,15 @@ def predict_with(classifier: Classifier, images: Images, *, top_k: int = 5) -> l
 
 def _predictions(classifier: Classifier, lazy: Lazy, top_k: int) -> Iterator[Prediction]:
     normalise = Normaliser(classifier.preprocessing, classifier.device)
-    model = classifier.model.eval()
     for start in range(0, len(lazy), _BATCH):
         numbers = range(start, min(start + _BATCH, len(lazy)))
         read = [lazy.read(number) for number in numbers]
         pixels = [picture for picture in read if not isinstance(picture, Problem)]
         answers: Iterator[tuple[list[float], list[int]]] = iter(())
         if pixels:
-            with torch.inference_mode():
-                x = normalise(torch.from_numpy(np.stack(pixels)).to(classifier.device))
-                shares = torch.softmax(model(x).double(), 1)
-                values, places = shares.sort(dim=1, descending=True, stable=True)
+            x = normalise(torch.from_numpy(np.stack(pixels)).to(classifier.device))
+            shares = torch.softmax(scores(classifier.model, x).double(), 1)
+            values, places = shares.sort(dim=1, descending=True, stable=True)
             answers = iter(zip(values[:, :top_k].tolist(), places[:, :top_k].tolist(), strict=True))
         for number, picture in zip(numbers, read, strict=True):
             name = lazy.records.name(number)
