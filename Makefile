@@ -1,5 +1,5 @@
 # make train   a first training and its report, from nothing
-# make test    installs what the tests need and runs them all (the slow ones by hand: .venv/bin/pytest -m slow)
+# make test    installs what the tests need, in two environments, and runs them all (the slow ones by hand: .venv/bin/pytest -m slow)
 # make check   formatting, lint, types and the tests that take seconds
 # make clean   removes what was installed and built; runs/ stays
 #
@@ -11,6 +11,10 @@ TORCH := torch>=2.11,<2.14
 TORCH_FROM ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# MXNet 1.9.1 needs numpy below 1.24, which nothing else here does and no Python after 3.11 has: an environment of its own.
+MXNET_PYTHON ?= $(or $(shell command -v python3.11),$(PYTHON))
+MXNET_BIN := .venv-mxnet/bin
+MXNET_PIP := $(MXNET_BIN)/python -m pip --disable-pip-version-check install --quiet
 # Installed without their dependencies: they ask for a torch build of their own. See tests/oracles.py.
 ORACLES := "torchvision>=0.26,<0.29" "timm>=1.0.15,<2" "kornia>=0.8,<1" "kornia_rs>=0.1"
 
@@ -20,18 +24,19 @@ ORACLES := "torchvision>=0.26,<0.29" "timm>=1.0.15,<2" "kornia>=0.8,<1" "kornia_
 train: .venv/installed
 	$(BIN)/residual train digits
 
-test: .venv/installed-tests
+test: .venv/installed-tests .venv-mxnet/installed-tests
 	scripts/install-browser
 	$(BIN)/python -m pytest -m "not slow"
+	$(MXNET_BIN)/python -m pytest -m "not slow" tests/*/test_mxnet*.py
 
 check: .venv/installed-tests
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/*.py tests/cli
 
 clean:
-	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-mxnet build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -45,8 +50,15 @@ clean:
 	@touch $@
 
 .venv/installed-tests: .venv/installed
-	$(PIP) --editable ".[dev]"
+	$(PIP) --editable ".[dev,keras]"
 	$(PIP) --no-deps $(ORACLES)
 	@touch $@
 
-# MXNet 1.9.1 needs numpy below 1.24: its environment, .venv-mxnet, will be a second pair of stamps here, and its tests a line in `test`.
+.venv-mxnet/bin/python:
+	@$(MXNET_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "MXNet needs Python 3.11; name one: make test MXNET_PYTHON=...")'
+	$(MXNET_PYTHON) -m venv .venv-mxnet
+
+.venv-mxnet/installed-tests: pyproject.toml | .venv-mxnet/bin/python
+	$(MXNET_PIP) $(TORCH_FROM) "$(TORCH)"
+	$(MXNET_PIP) --editable ".[mxnet]" "pytest>=8"
+	@touch $@

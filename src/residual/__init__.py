@@ -20,6 +20,7 @@ _LATER = {
     "create": "models",
     "save": "models",
     "load": "models",
+    "convert": "conversion",
     "Run": "runs",
     "train": "training.experiment",
     "evaluate": "training.evaluation",
@@ -28,6 +29,7 @@ _LATER = {
 }
 
 if TYPE_CHECKING:
+    from residual.conversion import convert as convert
     from residual.models import create as create
     from residual.models import load as load
     from residual.models import save as save

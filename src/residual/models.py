@@ -12,9 +12,10 @@ from typing import Any
 from residual import weights as core
 from residual.architecture import Architecture, changed
 from residual.backends import BACKENDS, backend_of, check_backend, open_backend
+from residual.conversion import formats
 from residual.plan import plan
 from residual.preprocessing import Preprocessing
-from residual.runs import Run, open_run
+from residual.runs import Run
 from residual.variants import architecture
 from residual.weights import SavedModel
 
@@ -58,10 +59,13 @@ def save(model: Any, path: str | Path, *, classes: Sequence[str] = (), preproces
 
 
 def load(path_or_run: str | Path | Run, *, backend: str = "torch") -> Any:
-    """The model of a .safetensors file or of a run (its folder), with its weights, on the CPU, in evaluation mode.
+    """The model of a file or of a run (its folder), with its weights, on the CPU, in evaluation mode.
+
+    The file may be another library's: torchvision's, timm's, transformers' (a folder), Keras Applications', Gluon's or the chapter's, found
+    out by its content. `residual.convert` shows what was inferred from it.
 
     Raises:
-        ValueError: there is no such file or run, or it is damaged; the message names it.
+        ValueError: there is no such file or run, it is of no known format, or it is damaged; the message names it.
     """
     check_backend(backend)
     saved = read(path_or_run)
@@ -72,11 +76,8 @@ def load(path_or_run: str | Path | Run, *, backend: str = "torch") -> Any:
 
 
 def read(path_or_run: str | Path | Run) -> SavedModel:
-    """What a model file or a run holds, without any framework."""
-    if isinstance(path_or_run, Run):
-        return path_or_run.saved()
-    path = Path(path_or_run)
-    return open_run(path).saved() if path.is_dir() else core.load(path)
+    """What a model file of any known format or a run holds, without building it."""
+    return path_or_run.saved() if isinstance(path_or_run, Run) else formats.read(Path(path_or_run)).saved()
 
 
 __all__ = ["BACKENDS", "create", "load", "read", "save"]

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "evaluate": ("residual.cli.runs", "Evaluate", "measure a run on its test split or on other data"),
     "predict": ("residual.cli.runs", "Predict", "name what is on pictures"),
     "report": ("residual.cli.runs", "Report", "one HTML page on a run, or comparing several"),
+    "convert": ("residual.cli.conversion", "Convert", "weights of any known library into another's, with a proof that they agree"),
     "doctor": ("residual.cli.data", "Doctor", "what is wrong with a folder of pictures"),
 }
 _WORDS = (*COMMANDS, "--help", "--version")

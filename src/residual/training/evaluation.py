@@ -64,7 +64,7 @@ def evaluate(run: Run | str | Path, data: Any = None, split: str = "test", *, ba
     if split not in SPLITS:
         raise ValueError(f"There is no split {split!r}.{nearest(split, SPLITS)} Splits: {', '.join(SPLITS)}.")
     check_backend(backend)
-    if not isinstance(run, Run) and Path(run).is_file():
+    if not isinstance(run, Run) and not _is_run(Path(run)):
         if data is None:
             raise ValueError(f"{run} is a model file and does not know its data: name the data to measure it on.")
         classifier = open_classifier(run, backend)
@@ -77,6 +77,11 @@ def evaluate(run: Run | str | Path, data: Any = None, split: str = "test", *, ba
     return evaluate_run(
         opened, open_source(opened.record["data"]["source"] if data is None else data), split, by="evaluate", backend=backend
     )
+
+
+def _is_run(path: Path) -> bool:
+    """Whether `path` is to be opened as a run: all but files and folders that other libraries keep a model in."""
+    return not path.is_file() and not (path / "config.json").is_file()
 
 
 def evaluate_run(run: Run, source: Source, split: str, *, by: str, backend: str = "torch") -> Evaluation:
@@ -213,6 +218,11 @@ def _relabelled(records: Records, source: Source, classes: Sequence[str]) -> Rec
         return records
     strange = [name for name in source.classes if name not in classes]
     if strange:
+        if tuple(classes) == tuple(map(str, range(len(classes)))):
+            raise ValueError(
+                f"The model has {len(classes)} classes without names, so that {source.name} cannot be matched to them: name them first, by "
+                "`residual convert MODEL TARGET --to residual --classes ...`."
+            )
         told = ", ".join(map(repr, classes[:10])) + (", ..." if len(classes) > 10 else "")
         raise ValueError(
             f"{source.name} has the class {strange[0]!r}, which the model does not know.{nearest(strange[0], classes)} "

@@ -69,7 +69,10 @@ def open_classifier(run_or_file: Run | str | Path, backend: str = "torch") -> Cl
     saved = models.read(run_or_file)
     if saved.preprocessing is None:
         place = run_or_file.folder if isinstance(run_or_file, Run) else run_or_file
-        raise ValueError(f"{place} does not say how pictures are prepared; save its model again with `preprocessing`.")
+        raise ValueError(
+            f"{place} does not say how pictures are prepared: `residual convert {place} MODEL.safetensors --to residual` says it with "
+            "--mean, --std and --image-size, `residual.save` with preprocessing."
+        )
     network = plan(saved.architecture)
     framework = open_backend(backend)
     model = framework.build(network)

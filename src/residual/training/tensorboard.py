@@ -1,7 +1,9 @@
 """TensorBoard events of a run, written by tensorboard's own writer; its import waits until the first epoch is over."""
 
+import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from residual.recipe import EpochEnd
@@ -36,6 +38,8 @@ class Board:
 
     def _open(self) -> Any:
         if self.writer is None and self.available:
+            # tensorboard's own switch to do without TensorFlow, which it would import for seconds wherever it is installed
+            sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
             try:
                 from tensorboard.summary.writer.event_file_writer import EventFileWriter
             except ImportError:

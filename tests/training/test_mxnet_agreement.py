@@ -1,0 +1,12 @@
+"""The same run in PyTorch and MXNet: 50 losses of two nets, within what PyTorch is apart from itself."""
+
+import numpy as np
+import pytest
+from benchmarks.agreement import RUNS, distance, tolerance, train
+
+
+@pytest.mark.parametrize("run", [run for run in RUNS if "0.001" in run or "0.0001" in run])
+def test_the_first_fifty_losses(run: str) -> None:
+    torch = train(run, "torch")
+    allowed, far = tolerance(run, torch), distance(train(run, "mxnet"), torch)
+    assert (far <= allowed).all(), f"step {np.argmax(far > allowed) + 1}: {far.max():.1e}"
