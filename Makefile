@@ -18,6 +18,10 @@ MXNET_PIP := $(MXNET_BIN)/python -m pip --disable-pip-version-check install --qu
 # Installed without their dependencies: they ask for a torch build of their own. See tests/oracles.py.
 ORACLES := "torchvision>=0.26,<0.29" "timm>=1.0.15,<2" "kornia>=0.8,<1" "kornia_rs>=0.1"
 
+# One process a core and one thread in each: the tests are many and small, and threads of two processes would wait for each other.
+SPREAD := -n auto --dist loadfile
+test: export OMP_NUM_THREADS := 1
+
 .PHONY: train test check clean
 .DELETE_ON_ERROR:
 
@@ -26,8 +30,8 @@ train: .venv/installed
 
 test: .venv/installed-tests .venv-mxnet/installed-tests
 	scripts/install-browser
-	$(BIN)/python -m pytest -m "not slow"
-	$(MXNET_BIN)/python -m pytest -m "not slow" tests/*/test_mxnet*.py
+	$(BIN)/python -m pytest -m "not slow" $(SPREAD)
+	$(MXNET_BIN)/python -m pytest -m "not slow" $(SPREAD) tests/*/test_mxnet*.py
 
 check: .venv/installed-tests
 	$(BIN)/ruff format --check src tests benchmarks examples
@@ -60,5 +64,5 @@ clean:
 
 .venv-mxnet/installed-tests: pyproject.toml | .venv-mxnet/bin/python
 	$(MXNET_PIP) $(TORCH_FROM) "$(TORCH)"
-	$(MXNET_PIP) --editable ".[mxnet]" "pytest>=8"
+	$(MXNET_PIP) --editable ".[mxnet]" "pytest>=8" "pytest-xdist>=3.6"
 	@touch $@

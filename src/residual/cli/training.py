@@ -7,6 +7,7 @@ import dataclasses
 import re
 import signal
 import types
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -96,7 +97,8 @@ class Train:
 
         folder = experiment.run.folder
         display.begin(experiment)
-        with _Stop() as stop:
+        patient = "" if experiment.run.backend == "torch" else "Stopping at the end of this epoch; once more stops at once and loses it."
+        with _Stop(lambda: display.note(patient) if patient else None) as stop:
             for event in training.proceed(experiment):
                 display.event(event)
                 if stop.signal and not experiment.state.finished(experiment.setting.recipe):
@@ -113,10 +115,10 @@ class Train:
 
 
 class _Stop:
-    """Within it, SIGINT and SIGTERM are noted in `signal` once, and then work as ever."""
+    """Within it, SIGINT and SIGTERM are noted in `signal` once, `told` is called, and then they work as ever."""
 
-    def __init__(self) -> None:
-        self.signal = 0
+    def __init__(self, told: Callable[[], None]) -> None:
+        self.signal, self.told = 0, told
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> "_Stop":
@@ -132,3 +134,4 @@ class _Stop:
         self.signal = number
         for each, handler in self.before.items():
             signal.signal(each, handler)
+        self.told()
