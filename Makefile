@@ -19,7 +19,7 @@ MXNET_PIP := $(MXNET_BIN)/python -m pip --disable-pip-version-check install --qu
 ORACLES := "torchvision>=0.26,<0.29" "timm>=1.0.15,<2" "kornia>=0.8,<1" "kornia_rs>=0.1"
 
 # One process a core and one thread in each: the tests are many and small, and threads of two processes would wait for each other.
-SPREAD := -n auto --dist loadfile
+SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 test: export OMP_NUM_THREADS := 1
 
 .PHONY: train test check clean

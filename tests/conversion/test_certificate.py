@@ -85,6 +85,28 @@ def test_what_the_user_says_goes_into_the_target(source: Path, tmp_path: Path) -
         convert(theirs, tmp_path / "no.safetensors", "residual", classes=["x", "y"])
 
 
+def test_what_the_user_says_replaces_what_a_config_beside_the_file_says(source: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.pth"
+    torchvision.write(read(source).saved(), theirs)
+    cleaned = {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 1.0}
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet18", "pretrained_cfg": cleaned}))
+    assert any("was read from the config.json" in note for note in convert(theirs, tmp_path / "a.safetensors", "residual").notes)
+    found = convert(theirs, tmp_path / "b.safetensors", "residual", preprocessing=CLEANED)
+    assert not any("pictures are prepared" in note for note in found.notes)
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {**cleaned, "input_size": [3, float("inf"), 32]}}))
+    assert read(theirs).preprocessing is None
+
+
+def test_no_certificate_of_another_file_is_left_beside_a_target(source: Path, tmp_path: Path) -> None:
+    """Where it cannot be removed, the target stays as it is."""
+    (tmp_path / "net.pth").write_bytes(b"what was there before")
+    (tmp_path / "net.pth.certificate.json").mkdir()
+    with pytest.raises(OSError, match="certificate"):
+        convert(source, tmp_path / "net.pth")
+    assert (tmp_path / "net.pth").read_bytes() == b"what was there before"
+    assert names(tmp_path) == ["net.pth", "net.pth.certificate.json"]
+
+
 def test_a_target_of_other_numbers_is_refused(source: Path, tmp_path: Path) -> None:
     """Every kind of tensor, a little off: the logits, or a stage, must show it."""
     found = read(source)

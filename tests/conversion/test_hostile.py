@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 import residual
+from residual.conversion import pickles
 from residual.conversion.formats import read
 from residual.variants import architecture
 from tests.conversion.foreign import saved_of
@@ -102,12 +103,22 @@ def test_code_in_a_pickle_is_not_run(where: str, tmp_path: Path) -> None:
         assert proof.exists(), "the code would have run"
 
 
+def test_a_pickle_changes_nothing_that_it_names(tmp_path: Path) -> None:
+    """Its last instruction would give a function of ours another default."""
+    change = b"X\x0c\x00\x00\x00__defaults__K\x01\x85s\x86b."
+    (tmp_path / "a.pth").write_bytes(b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}" + change)
+    refused(tmp_path / "a.pth")
+    assert pickles._claim.__defaults__ is None
+
+
 def test_a_whole_model_and_a_program_are_refused_with_the_remedy(tmp_path: Path) -> None:
     torch.save(residual.create("cifar_resnet8"), tmp_path / "whole.pth")
     assert "state_dict()" in refused(tmp_path / "whole.pth")
 
 
-@pytest.mark.parametrize("wrong", ["shape", "extra", "missing", "NaN", "infinity", "integers", "scalars", "gap", "empty", "twice"])
+@pytest.mark.parametrize(
+    "wrong", ["shape", "extra", "missing", "NaN", "infinity", "integers", "scalars", "scalar head", "gap", "empty", "twice"]
+)
 def test_wrong_contents(wrong: str, tmp_path: Path) -> None:
     holds = state()
     edits: dict[str, tuple[Callable[[], Any], str]] = {
@@ -118,6 +129,7 @@ def test_wrong_contents(wrong: str, tmp_path: Path) -> None:
         "infinity": (lambda: holds["fc.bias"].fill_(torch.inf), "fc.bias holds NaN or infinity"),
         "integers": (lambda: holds.update({"fc.bias": torch.zeros(10, dtype=torch.int64)}), "fc.bias holds LongStorage"),
         "scalars": (lambda: holds.update({"conv1.weight": torch.zeros(())}), "no network that is known"),
+        "scalar head": (lambda: holds.update({"fc.weight": torch.zeros(())}), "fc.weight has shape () instead of (1, 64)"),
         "gap": (lambda: holds.update({"layer2.7.bn1.weight": torch.zeros(3)}), "layer2 are not numbered"),
         "empty": (holds.clear, "no dictionary of tensors"),
         "twice": (lambda: holds.update({"module.fc.bias": torch.zeros(10)}), "fc.bias twice"),
@@ -152,7 +164,12 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "a huge legacy storage": lambda: _claiming(10 * 2**30 // 4, legacy=True),
     "expanded": lambda: saved({**state(), "fc.weight": torch.zeros(1).expand(2**16, 2**15)}),
     "shared": lambda: saved(_shared()),
+    "a huge stride": lambda: _strided(),
+    "infinity": lambda: _header({"conv1.weight": {"dtype": "F32", "shape": [float("inf")], "data_offsets": [0, 16]}}),
     "deep": lambda: b"\x80\x02" + b"(" * 1_000_000 + b".",
+    "bytes": lambda: b"\x80\x05\x96" + (10 * 2**30).to_bytes(8, "little") + b".",
+    "a deep key": lambda: b"\x80\x02}" + b")" + b"\x85" * 1_000_000 + b"K\x01s.",
+    "a deep word": lambda: _doubled(b"Q."),
 }  # fmt: skip
 
 
@@ -161,7 +178,12 @@ SAID = {
     "a huge storage": "values that are not in it",
     "expanded": "claims more values than the 1 that are stored",
     "shape": "header is damaged",
+    "infinity": "header is damaged",
+    "a huge stride": "claims more values than the 7 that are stored",
     "deep": "its pickle",
+    "bytes": "its pickle is damaged (KeyError",
+    "a deep key": "a key that is neither text nor a number",
+    "a deep word": "something else than tensors",
 }
 
 
@@ -177,6 +199,17 @@ def _claiming(count: int, *, legacy: bool) -> bytes:
     if legacy:
         return content.replace(b"K\x07Ntq", b"\x8a\x05" + count.to_bytes(5, "little") + b"Ntq", 1)
     return rezipped(content, lambda name, was: was.replace(old, new, 1) if name.endswith("data.pkl") else was)
+
+
+def _strided() -> bytes:
+    """Seven numbers of which each is said to lie five thousand million places after the other."""
+    content, wide = saved({"conv1.weight": torch.zeros(7)}), b"\x8a\x05" + (5 * 10**9).to_bytes(5, "little") + b"\x85"
+    return rezipped(content, lambda name, was: was.replace(b"K\x01\x85", wide, 1) if name.endswith("data.pkl") else was)
+
+
+def _doubled(end: bytes) -> bytes:
+    """The name of a storage: pairs of pairs, fifty deep, which take a thousand million million words to print."""
+    return b"\x80\x02(" + b")" + b"2\x86" * 50 + b"K\x01K\x01K\x01K\x01t" + end
 
 
 def _shared() -> State:

@@ -98,6 +98,12 @@ def _many_names_for_one(file: Any) -> None:
         file[f"big/x{number}/kernel:0"] = file["big/x/kernel:0"]
 
 
+def _scalar_in_a_block(file: Any) -> None:
+    name = "conv3_block2_1_conv/conv3_block2_1_conv/kernel:0"
+    del file[name]
+    file[name] = np.float32(1)
+
+
 def _without_head(file: Any) -> None:
     del file["predictions"]
 
@@ -118,6 +124,8 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "no dimensions": (_replaced(np.float32(1)), "stem is missing"),
     "groups in a circle": (_circle, "nested too deep"),
     "many links": (_many_names_for_one, "claims 1048576 bytes"),
+    "a kernel of one number": (_replaced(np.float32(1)), "its stem is missing or has the shape"),
+    "a block's kernel of one number": (_scalar_in_a_block, "which no convolution has"),
     "no classifier": (_without_head, "include_top=False"),
     "ancient names": (lambda file: file.move("conv1_conv", "bn_conv1"), "Keras before 2.2.5"),
     "another layer": (lambda file: file.move("conv1_bn", "norm1"), "has layers that no ResNet .* norm1"),
@@ -192,6 +200,7 @@ CONFIGS = {
     "v1.5": (_config("conv3_block1_1_conv", strides=[1, 1]), "conv3_block1_1_conv has strides and dilation"),
     "dilated": (_config("conv3_block1_2_conv", dilation_rate=[2, 2]), "conv3_block1_2_conv has strides and dilation"),
     "epsilons": (_config("conv1_bn", epsilon=0.1), "different epsilons"),
+    "another activation": (_config("conv1_bn", class_name="Activation", activation="tanh"), "conv1_bn in it is 'tanh'"),
     "code": (_config("conv1_bn", class_name="Lambda"), r"has layers .*conv1_bn \(Lambda\)"),
     "not json": ("{", "config.json in it is not JSON"),
     "deep": ("[" * 200_000, "config.json in it is not JSON"),

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+import residual
 from residual.architecture import Architecture
 from residual.backends import torch as backend
 from residual.conversion import gluon, ndarrays
+from residual.conversion.libraries import computed
 from residual.plan import plan
 from residual.variants import VARIANTS
-from residual.weights import SavedModel, Weights
+from residual.weights import SavedModel, Weights, save
 from tests.nets import LOOKALIKES, random_weights
 
 mxnet: Any = pytest.importorskip("mxnet", reason="MXNet is installed in an environment of its own", exc_type=ImportError)
@@ -137,6 +139,18 @@ def test_our_nets_are_loaded_by_mxnet(name: str, tmp_path: Path) -> None:
     assert_equal_logits(net, arch, weights)
     back = gluon.read(path)
     assert_equal_logits(net, back.architecture, back.weights)
+
+
+@pytest.mark.parametrize("name", ["resnet34_v1", "resnet50_v1", "resnet50_v2"])
+def test_the_certificate_has_what_mxnet_computes(name: str, tmp_path: Path) -> None:
+    arch, target = WRITTEN[name], tmp_path / "a.params"
+    save(tmp_path / "ours.safetensors", SavedModel(architecture=arch, weights=random_weights(plan(arch))))
+    found = residual.convert(tmp_path / "ours.safetensors", target, "gluon")
+    assert found.library == f"mxnet {mxnet.__version__}"
+    assert found.library_difference is not None
+    assert 0 < found.library_difference <= TOLERANCE * found.largest_logit
+    with pytest.raises(ValueError, match="gluon does not take the file"):
+        computed("gluon", target, replace(arch, num_classes=3), pictures(64))
 
 
 class Residual(mxnet.gluon.nn.Block):

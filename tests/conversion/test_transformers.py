@@ -114,6 +114,8 @@ def test_a_processor_that_cannot_be_followed_is_said(library: ModuleType, tmp_pa
         ({"do_normalize": False}, "squeezes pictures", (32, 40)),
         ({"rescale_factor": 1.0}, "rescale_factor 1.0 is not 1/255", None),
         ({"size": {"longest": 3}}, "was not understood", None),
+        ({"size": [32, 40]}, "was not understood", None),
+        ({"size": {"height": float("inf"), "width": 3}}, "was not understood", None),
         ({"image_std": [0.0] * 3}, "was not understood", None),
     ):
         (tmp_path / "preprocessor_config.json").write_text(json.dumps(told | change))

@@ -3,8 +3,7 @@
 The surprising thing: a target appears under its name only after it was read back and compared; until then it lies beside its place.
 """
 
-import os
-import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from residual.conversion.certificate import Certificate, certificate_path, certi
 from residual.conversion.formats import READ, WRITTEN, read, writer
 from residual.conversion.found import Found
 from residual.conversion.inferred import STRIDE_NOTE
-from residual.conversion.preprocessed import UNKNOWN
+from residual.conversion.preprocessed import ABOUT
 from residual.preprocessing import Preprocessing
 
 
@@ -38,20 +37,18 @@ def convert(
     _check_place(source, target, to)
     found = _changed(read(source), source, tuple(map(str, classes)), preprocessing, stride_on)
     saved = found.saved()
-    beside = target.with_name(f".{os.getpid()}.{target.name}")
-    try:
-        notes = module.write(saved, beside)
-        certificate = certify(found, beside, to, names=(str(source), str(target)), tolerance=tolerance, notes=tuple(notes))
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".residual-") as folder:
+        beside = Path(folder) / target.name
+        try:
+            notes = module.write(saved, beside)
+            certificate = certify(found, beside, to, names=(str(source), str(target)), tolerance=tolerance, notes=notes)
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(beside), str(target))) from error
+        certificate_path(target).unlink(missing_ok=True)  # that of a file which was there before
         if target.is_dir():
             target.rmdir()  # an empty one
         beside.replace(target)
         certificate.write(certificate_path(target))
-    except ValueError as error:
-        raise ValueError(str(error).replace(str(beside), str(target))) from error
-    finally:
-        if beside.is_dir():
-            shutil.rmtree(beside)
-        beside.unlink(missing_ok=True)
     return certificate
 
 
@@ -84,7 +81,7 @@ def _changed(
         notes = tuple(note for note in notes if note != STRIDE_NOTE)
     if preprocessing is not None:
         found = replace(found, preprocessing=preprocessing)
-        notes = tuple(note for note in notes if UNKNOWN not in note and "how pictures are prepared" not in note)
+        notes = tuple(note for note in notes if ABOUT not in note)
     return replace(found, classes=classes or found.classes, notes=notes)
 
 

@@ -26,7 +26,7 @@ from residual.weights import write_whole
 
 SEED, COUNT = 2015, 2
 _SIDES = {"cifar": (32, 33), "patch": (32, 33)}
-_PACKAGES = ("residual", "torch", "torchvision", "timm", "transformers", "keras", "mxnet", "numpy", "safetensors")
+_PACKAGES = ("residual", "torch", "torchvision", "timm", "transformers", "keras", "tensorflow", "jax", "mxnet", "numpy", "safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,8 @@ class Certificate:
         input_shape: N C H W of the pictures: standard normal numbers from NumPy's default generator with `seed`.
         difference: of the logits, between the source in our PyTorch backend and the target read back into it.
         stages: the same for the output of each stage.
-        library: the target's own library that loaded the file with its strictest check; "" where it is not installed or was not asked.
-        library_difference: between the source's logits and that library's own.
+        library: the target's own library, whose own network took the file with its strictest check; "" where it is not installed.
+        library_difference: between the source's logits and those that network computed.
         tolerance: what a difference of logits may be, as a share of `largest_logit`.
         preprocessing: what belongs to the weights; None where nobody said.
     """

@@ -37,9 +37,7 @@ def _names(shapes: Shapes) -> dict[str, str] | None:
     matched = {name: match for name in shapes if (match := _STAGE.fullmatch(name))}
     if not matched or not any(match[3] == "conv1" for match in matched.values()):
         return None
-    first = min(
-        int(match[1]) for match in matched.values()
-    )  # plain Sequentials count the stem as 0; the class calls it 0 and goes on at b2
+    first = min(int(match[1]) for match in matched.values())  # what stands before it is counted in one way or another
     found = {_block_name(match, first): name for name, match in matched.items()}
     for name in shapes:
         if name in matched:

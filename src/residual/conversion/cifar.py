@@ -4,12 +4,13 @@ The surprising thing: the widespread ResNet-20 to -1202 files have no tensors fo
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from residual.architecture import Architecture
 from residual.conversion.files import Shapes, is_state_dict, outline
 from residual.conversion.found import Found
-from residual.conversion.inferred import IMAGENET_MEAN, IMAGENET_STD, assembled
+from residual.conversion.inferred import IMAGENET, assembled
 from residual.conversion.preprocessed import prepared
 from residual.preprocessing import Preprocessing
 
@@ -35,4 +36,4 @@ def _preprocessing(arch: Architecture) -> Preprocessing | None:
     """The option A files are trained with ImageNet's mean and deviation; others differ from script to script."""
     if arch.shortcut != "pad" or arch.stem_width != 16 or arch.in_channels != 3:
         return None
-    return Preprocessing(size=(32, 32), channels=3, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return replace(IMAGENET, size=(32, 32), crop=1.0)

@@ -124,7 +124,7 @@ def _outline(path: Path, _time: int, size: int) -> StateDict | str:
         claimed = sum(math.prod(found[theirs].shape) * _FLOATS[found[theirs].kind] for theirs in names.values())
         if claimed > size:  # several tensors may share their numbers
             raise ValueError(f"its tensors claim {claimed:,} bytes in a file of {size:,}")
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return f"{path} cannot be read as weights: {str(error).rstrip('.')}."
     shapes = {name: found[theirs].shape for name, theirs in names.items()}
     return StateDict(path=path, shapes=shapes, names=names, container=container, safetensors=header is not None)
@@ -148,7 +148,7 @@ def _header(path: Path, size: int) -> dict[str, Claim] | None:
         told.pop("__metadata__", None)
         found = {name: Claim(shape=tuple(map(int, row["shape"])), kind=str(row["dtype"])) for name, row in told.items()}
         ends = [int(row["data_offsets"][1]) for row in told.values()]
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError("its safetensors header is damaged") from error
     if max(ends, default=0) != size - 8 - length:
         raise ValueError(f"its safetensors header claims {max(ends, default=0):,} bytes of tensors, and {size - 8 - length:,} follow")

@@ -10,20 +10,19 @@ import numpy as np
 
 from residual.architecture import Architecture
 from residual.conversion import gluon_names, ndarrays
-from residual.conversion.expressible import training_notes
+from residual.conversion.expressible import misfit, only, training_notes
 from residual.conversion.found import Found
+from residual.conversion.inferred import IMAGENET
 from residual.conversion.preprocessed import prepared
-from residual.conversion.zoo import Widths, completed, fitted, listed, refusal, widths
+from residual.conversion.zoo import completed, fitted, listed, shaped
 from residual.layers import Conv
 from residual.plan import plan
-from residual.preprocessing import Preprocessing
-from residual.variants import VARIANTS
 from residual.weights import SavedModel, Weights, check
 
 NAME = "gluon"
 EPSILON = 1e-5
-PIXELS = Preprocessing(size=(224, 224), channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), crop=0.875)
 INPUT_GAMMA = "norm0.weight"
+_SHAPED = ("depths", "inner_widths", "out_widths", "block", "stem_width", "in_channels", "num_classes")
 _DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
@@ -38,14 +37,14 @@ def read(path: Path) -> Found:
     try:
         layout, pairs = gluon_names.ours(tensors)
         ours = {name: tensors[theirs] for name, theirs in pairs.items()}
-        found = widths({name: value.shape for name, value in ours.items()})
-        arch = _chapter(found, ours) if layout == "chapter" else _zoo(found, version=2 if layout == "v2" else 1)
+        found = shaped({name: value.shape for name, value in ours.items()})
+        arch = _chapter(found, biased="conv1.bias" in ours) if layout == "chapter" else _zoo(found, version=2 if layout == "v2" else 1)
         network = plan(arch)
         weights = completed(network, ours)
         notes = _notes(arch, layout, ours, weights)
         if arch.input_norm and INPUT_GAMMA in weights:
             weights[INPUT_GAMMA] = np.ones_like(weights[INPUT_GAMMA])
-        assumed = PIXELS if layout != "chapter" and arch.in_channels == 3 else None
+        assumed = IMAGENET if layout != "chapter" and arch.in_channels == 3 else None
         return prepared(
             Found(format=NAME, architecture=arch, weights=weights, pairs=pairs, notes=notes), assumed, "the weights that MXNet publishes"
         )
@@ -60,8 +59,8 @@ def write(saved: SavedModel, path: Path) -> tuple[str, ...]:
     network = plan(arch)
     check(network, saved.weights)
     try:
-        wanted = _zoo(_widths_of(arch), version=version)
-        if reason := refusal(arch, wanted, ("conv_bias", "bn_epsilon")):
+        wanted = _zoo(arch, version=version)
+        if reason := misfit(arch, only(wanted, free=("conv_bias", "bn_epsilon"))):
             raise ValueError(reason)
         if arch.block == "bottleneck" and any(outer != 4 * inner for inner, outer in zip(arch.inner_widths, arch.out_widths, strict=True)):
             raise ValueError(f"inner_widths is {arch.inner_widths}, and there it is a quarter of out_widths={arch.out_widths}")
@@ -73,26 +72,18 @@ def write(saved: SavedModel, path: Path) -> tuple[str, ...]:
     return _written(saved, weights, version=version)
 
 
-def _zoo(found: Widths, *, version: int) -> Architecture:
-    stages = len(found.depths)
-    arch = replace(
-        VARIANTS["resnet18"], **found.fields(), strides=(1,) + (2,) * (stages - 1), bn_epsilon=EPSILON,
-        stride_on="conv1" if version == 1 else "conv2", conv_bias=version == 1 and found.bottleneck,
+def _zoo(arch: Architecture, *, version: int) -> Architecture:
+    """The zoo's net of the depths and widths of `arch`."""
+    same = {name: getattr(arch, name) for name in _SHAPED}
+    found = Architecture(
+        **same, strides=(1, *(2,) * (len(arch.depths) - 1)), bn_epsilon=EPSILON, stride_on="conv1" if version == 1 else "conv2",
+        conv_bias=version == 1 and arch.block == "bottleneck",
     )  # fmt: skip
-    return arch if version == 1 else replace(arch, order="preact", input_norm=True, preact_start="both")
+    return found if version == 1 else replace(found, order="preact", input_norm=True, preact_start="both")
 
 
-def _chapter(found: Widths, ours: Weights) -> Architecture:
-    stages = len(found.depths)
-    biased = "conv1.bias" in ours
-    return replace(VARIANTS["resnet18_d2l"], **found.fields(), strides=(1,) + (2,) * (stages - 1), conv_bias=biased)
-
-
-def _widths_of(arch: Architecture) -> Widths:
-    return Widths(
-        depths=arch.depths, inner_widths=arch.inner_widths, out_widths=arch.out_widths, bottleneck=arch.block == "bottleneck",
-        stem_width=arch.stem_width, in_channels=arch.in_channels, num_classes=arch.num_classes,
-    )  # fmt: skip
+def _chapter(found: Architecture, *, biased: bool) -> Architecture:
+    return replace(found, conv_bias=biased, shortcut_norm=False, initialisation="xavier")
 
 
 def _biased(arch: Architecture) -> set[str]:

@@ -16,7 +16,7 @@ from residual.plan import plan
 from residual.preprocessing import Preprocessing
 from residual.tensors import manifest
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET = Preprocessing(size=(224, 224), channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), crop=0.875)
 STRIDE_NOTE = (
     "Which convolution of a bottleneck carries the stride leaves no trace in the tensors: the 3x3 was taken, as torchvision has it (v1.5); "
     "stride_on='conv1' reads the file as the 2015 paper's net."
@@ -48,9 +48,7 @@ def assembled(format_name: str, state: StateDict, ours: Mapping[str, str], chang
 
 def imagenet_preprocessing(arch: Architecture) -> Preprocessing | None:
     """What the libraries' own ImageNet weights are used with; None for a net that is not of 3 channels and 1000 classes."""
-    if (arch.in_channels, arch.num_classes) != (3, 1000):
-        return None
-    return Preprocessing(size=(224, 224), channels=3, mean=IMAGENET_MEAN, std=IMAGENET_STD, crop=0.875)
+    return IMAGENET if (arch.in_channels, arch.num_classes) == (3, 1000) else None
 
 
 def inferred(shapes: Shapes, changes: Mapping[str, Any]) -> tuple[Architecture, tuple[str, ...]]:
@@ -71,7 +69,7 @@ def inferred(shapes: Shapes, changes: Mapping[str, Any]) -> tuple[Architecture, 
     grouped = _conv(shapes, f"{firsts[0]}.{'conv2' if bottleneck else 'conv1'}.weight")[1]
     fields: dict[str, Any] = {
         "depths": tuple(map(len, blocks)), "inner_widths": inner, "out_widths": outer, "block": "bottleneck" if bottleneck else "basic",
-        "stem": stem, "stem_width": stem_width, "in_channels": channels, "num_classes": shapes["fc.weight"][0],
+        "stem": stem, "stem_width": stem_width, "in_channels": channels, "num_classes": _outputs(shapes, "fc.weight"),
         "groups": max(1, (inner[0] if bottleneck else stem_width) // grouped), "conv_bias": f"{firsts[0]}.conv1.bias" in shapes,
     }  # fmt: skip
     fields |= _shortcuts(shapes, blocks, (stem_width, *outer))
@@ -84,7 +82,7 @@ def inferred(shapes: Shapes, changes: Mapping[str, Any]) -> tuple[Architecture, 
     if bottleneck and not changes.keys() & {"order", "stride_on"}:
         notes.append(STRIDE_NOTE)
     if f"{firsts[0]}.se.fc1.weight" in shapes:
-        fields["se_reduction"] = max(1, outer[0] // max(1, shapes[f"{firsts[0]}.se.fc1.weight"][0]))
+        fields["se_reduction"] = max(1, outer[0] // max(1, _outputs(shapes, f"{firsts[0]}.se.fc1.weight")))
     return Architecture(**{**fields, **changes}), tuple(notes)
 
 
@@ -146,6 +144,11 @@ def _conv(shapes: Shapes, name: str) -> tuple[int, int, int, int]:
         case (int(a), int(b), int(c), int(d)) if min(a, b, c, d) > 0:
             return a, b, c, d
     raise ValueError(f"{name} has shape {shapes[name]}, which no convolution has")
+
+
+def _outputs(shapes: Shapes, name: str) -> int:
+    """The first dimension; 1 for a number without any, whose shape will not fit."""
+    return (*shapes[name], 1)[0]
 
 
 def _compare(wanted: Shapes, shapes: Shapes, theirs: Mapping[str, str]) -> None:

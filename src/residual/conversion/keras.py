@@ -10,6 +10,7 @@ import sys
 import zipfile
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,12 @@ import numpy as np
 from residual.architecture import Architecture, architecture_from
 from residual.backends import open_backend
 from residual.conversion import keras_files, keras_names
-from residual.conversion.expressible import training_notes
+from residual.conversion.expressible import misfit, only, training_notes
 from residual.conversion.found import Found
 from residual.conversion.keras_config import checked
 from residual.conversion.keras_files import RECORD, Stored
 from residual.conversion.preprocessed import prepared
-from residual.conversion.zoo import Widths, completed, fitted, listed, refusal, widths
+from residual.conversion.zoo import completed, fitted, listed, shaped
 from residual.layers import Conv, Network
 from residual.plan import plan
 from residual.preprocessing import Preprocessing, preprocessing_from
@@ -52,7 +53,7 @@ def read(path: Path) -> Found:
         if stored.record and stored.record.get("architecture"):
             return _read_own(stored, stored.record["architecture"])
         return _read_application(stored)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a Keras ResNet that can be read: {str(error).rstrip('.')}.") from error
 
 
@@ -66,7 +67,7 @@ def write(saved: SavedModel, path: Path) -> tuple[str, ...]:
         raise ValueError(f"Keras writes .weights.h5 and .keras files only, so {path} was not written: give it one of these endings.")
     network = plan(saved.architecture)
     check(network, saved.weights)
-    reason = _reason(saved.architecture)
+    reason = missing(saved.architecture)
     if reason and kind != ".keras":
         raise ValueError(
             f"Keras Applications has no such network ({reason}), so {path} was not written: a file that ends in .keras can hold it."
@@ -94,7 +95,7 @@ def _read_application(stored: Stored) -> Found:
     if strange := [layer for layer, _ in places if not keras_names.ours(layer, version=version, head=head)]:
         raise ValueError(f"it has layers that no ResNet of Keras Applications has: {listed(set(strange))}")
     ours = {name: _from_keras(stored.tensors[place]) for name, place in named.items()}
-    arch = _zoo(widths({name: value.shape for name, value in ours.items()}), version=version)
+    arch = _zoo(shaped({name: value.shape for name, value in ours.items()}), version=version)
     notes = [f"{_name_of(arch, version)} of Keras Applications."]
     size = (224, 224)
     if stored.config is not None:
@@ -102,7 +103,7 @@ def _read_application(stored: Stored) -> Found:
     weights = completed(plan(arch), ours)
     if added := [name for name in weights if name not in ours]:
         notes.append(f"{len(added)} convolutions have no bias there; they have biases of 0 here.")
-    if version == 1 and arch.in_channels == 3:
+    if blue_first(arch):
         weights["conv1.weight"] = np.ascontiguousarray(weights["conv1.weight"][:, ::-1])
         notes.append("The first convolution takes red, green, blue here; the file's takes blue, green, red.")
     found = Found(format=NAME, architecture=arch, weights=weights, pairs=named, notes=tuple(notes))
@@ -140,27 +141,41 @@ def _put_record(path: Path, saved: SavedModel, *, own: bool) -> None:
         archive.writestr(RECORD, json.dumps(record))
 
 
-def _zoo(found: Widths, *, version: int) -> Architecture:
-    after = (2,) * (len(found.depths) - 1)
-    strides = (1, *after) if version == 1 else (*after, 1)
-    arch = replace(VARIANTS["resnet50"], **found.fields(), strides=strides, conv_bias=True, bn_epsilon=EPSILON)
+def _zoo(arch: Architecture, *, version: int) -> Architecture:
+    """The Application of the depths and widths of `arch`, whose stages halve but for the first."""
+    arch = replace(arch, conv_bias=True, bn_epsilon=EPSILON)
     if version == 1:
         return replace(arch, stride_on="conv1")
-    return replace(arch, order="preact", preact_start="block", stride_block="last", pool_padding="zero")
+    strides = (*arch.strides[1:], 1)
+    return replace(arch, order="preact", preact_start="block", strides=strides, stride_block="last", pool_padding="zero")
 
 
-def _reason(arch: Architecture) -> str:
-    """Why Keras Applications cannot have the network, as a clause; "" where it can."""
-    if arch.depths not in _BLOCKS:
-        return f"depths is {arch.depths}, and there it is one of {', '.join(map(str, _BLOCKS))}"
-    if arch.in_channels not in (1, 3):
-        return f"in_channels is {arch.in_channels}, and there it is 1 or 3"
-    base = VARIANTS["resnet50"]
-    found = Widths(
-        depths=arch.depths, inner_widths=base.inner_widths, out_widths=base.out_widths, bottleneck=True, stem_width=base.stem_width,
-        in_channels=arch.in_channels, num_classes=arch.num_classes,
-    )  # fmt: skip
-    return refusal(arch, _zoo(found, version=_version(arch)), ("conv_bias", "bn_epsilon"))
+def missing(arch: Architecture) -> str:
+    """Why Keras Applications has no such network, as a clause; "" where it has."""
+    wanted = _zoo(VARIANTS["resnet50"], version=_version(arch))
+    free = only(wanted, free=("depths", "in_channels", "num_classes", "conv_bias", "bn_epsilon"))
+    return misfit(arch, {"depths": tuple(_BLOCKS), "in_channels": (1, 3), **free})
+
+
+def application(arch: Architecture, size: tuple[int, ...], *, activation: str | None) -> Any:
+    """The Application that computes `arch`, for pictures of `size`; its weights are random, its outputs behind `activation`."""
+    build = getattr(opened().applications, _name_of(arch, _version(arch)))
+    return build(weights=None, classes=arch.num_classes, input_shape=(*size, arch.in_channels), classifier_activation=activation)
+
+
+def blue_first(arch: Architecture) -> bool:
+    """Whether the Application takes blue, green, red."""
+    return _version(arch) == 1 and arch.in_channels == 3
+
+
+def opened() -> ModuleType:
+    """Keras, on the framework that it runs on in this process, or else on TensorFlow. ValueError where that cannot be imported."""
+    _backend()
+    return sys.modules["keras"]
+
+
+def _backend() -> ModuleType:
+    return open_backend(str(sys.modules["keras"].config.backend()) if "keras" in sys.modules else "tensorflow")
 
 
 def _version(arch: Architecture) -> int:
@@ -170,20 +185,15 @@ def _version(arch: Architecture) -> int:
 def _application(saved: SavedModel, network: Network) -> tuple[Any, tuple[str, ...]]:
     """The Application with the weights of `saved`, and notes."""
     arch, version = saved.architecture, _version(saved.architecture)
-    open_backend(_keras_backend())
-    import keras  # type: ignore[import-untyped]
-
-    side = saved.preprocessing.size if saved.preprocessing else (224, 224)
-    shape = (*(max(SMALLEST_SIDE, length) for length in side), arch.in_channels)
-    build = getattr(keras.applications, f"ResNet{_BLOCKS[arch.depths]}{'V2' if version == 2 else ''}")
-    model = build(weights=None, classes=arch.num_classes, input_shape=shape)
+    size = saved.preprocessing.size if saved.preprocessing else (224, 224)
+    model = application(arch, tuple(max(SMALLEST_SIDE, side) for side in size), activation="softmax")
     weights = fitted(network, saved.weights, biased=_biased(network, version), epsilon=EPSILON)
     notes = [f"For keras.applications.{_name_of(arch, version)}, whose outputs are probabilities."]
     if arch.bn_epsilon != EPSILON:
         notes.append(f"Keras' epsilon is {EPSILON}: the running variances are larger by the difference to {arch.bn_epsilon}.")
     if gone := [name for name in saved.weights if name not in weights and saved.weights[name].any()]:
         notes.append(f"Keras has no biases in {listed(gone)}: they are taken up by the running means.")
-    if version == 1 and arch.in_channels == 3:
+    if blue_first(arch):
         weights["conv1.weight"] = weights["conv1.weight"][:, ::-1]
         notes.append("The first convolution takes blue, green, red in the file, as Keras' preprocess_input gives them.")
     if saved.preprocessing and saved.preprocessing != replace(CAFFE if version == 1 else MINUS_ONE_TO_ONE, size=saved.preprocessing.size):
@@ -196,15 +206,10 @@ def _application(saved: SavedModel, network: Network) -> tuple[Any, tuple[str, .
 
 
 def _own_model(saved: SavedModel, network: Network, reason: str) -> tuple[Any, tuple[str, ...]]:
-    backend = open_backend(_keras_backend())
+    backend = _backend()
     model = backend.build(network)
     backend.set_weights(model, saved.weights)
     return model, (f"Keras Applications has no such network ({reason}): the file holds a functional Keras model of its own.",)
-
-
-def _keras_backend() -> str:
-    """What Keras runs on in this process; TensorFlow where it is not imported yet."""
-    return str(sys.modules["keras"].config.backend()) if "keras" in sys.modules else "tensorflow"
 
 
 def _biased(network: Network, version: int) -> set[str]:

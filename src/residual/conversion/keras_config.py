@@ -40,6 +40,8 @@ def checked(arch: Architecture, config: dict[str, Any], *, version: int, head: s
                 raise ValueError(f"{name} has strides and dilation {found} in it, and {wanted} and 1 in Keras Applications")
         elif kind == "BatchNormalization":
             epsilons.add(told.get("epsilon"))
+        elif kind == "Activation" and told.get("activation") != "relu":
+            raise ValueError(f"{name} in it is {told.get('activation')!r:.80}, and relu in Keras Applications")
         elif kind == "InputLayer":
             size = _size(told.get("batch_shape"))
     if len(epsilons) != 1 or not isinstance(epsilon := epsilons.pop(), float):

@@ -40,7 +40,7 @@ def from_processor(path: Path, told: dict[str, Any], channels: int) -> Answer:
         return None, (UNKNOWN,)
     try:
         return _understood(told, channels)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         return None, (f"{path.name} was not understood ({type(error).__name__}: {error}). {UNKNOWN}",)
 
 
@@ -52,15 +52,17 @@ def _understood(told: dict[str, Any], channels: int) -> Answer:
     mean, std = (
         tuple(map(float, told[name])) if normal else (value,) * channels for name, value in (("image_mean", 0.0), ("image_std", 1.0))
     )
-    size, crop, notes = _size_and_crop(told)
-    return Preprocessing(size=size, channels=channels, mean=mean, std=std, crop=crop), notes
+    (height, width), crop, notes = _size_and_crop(told)
+    return Preprocessing(size=(int(height), int(width)), channels=channels, mean=mean, std=std, crop=crop), notes
 
 
 def _size_and_crop(told: dict[str, Any]) -> tuple[tuple[int, int], float, tuple[str, ...]]:
     kind = str(told.get("image_processor_type") or told.get("feature_extractor_type") or "")
     size = told["size"]
     side = size if isinstance(size, int) else size.get("shortest_edge")
-    warped = ("The library squeezes pictures to their size without keeping their shape; here the centre is cut out instead.",)
+    warped = (
+        "The library squeezes pictures to their size without keeping their shape; pictures are prepared by a cut of the centre here.",
+    )
     if kind.startswith("ConvNext"):
         return ((side, side), float(told.get("crop_pct", 0.875)), ()) if side < _SQUEEZED else ((side, side), 1.0, warped)
     if told.get("do_center_crop"):

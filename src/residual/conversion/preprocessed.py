@@ -13,6 +13,7 @@ from residual.conversion.found import Found
 from residual.preprocessing import Preprocessing
 
 UNKNOWN = "The file does not say how pictures are prepared for it; --mean, --std and --image-size of `residual convert` write it down."
+ABOUT = "pictures are prepared"  # is in every note that is settled once somebody says how
 CONFIG = "config.json"
 _MAX_CONFIG = 2**20
 
@@ -55,7 +56,7 @@ def _of_config(told: Any, channels: int) -> Preprocessing | None:
         count, height, width = map(int, told["input_size"])
         mean, std = tuple(map(float, told["mean"])), tuple(map(float, told["std"]))
         cleaned = Preprocessing(size=(height, width), channels=count, mean=mean, std=std, crop=float(told["crop_pct"]))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return cleaned if count == channels else None
 

@@ -92,8 +92,13 @@ def _check_reduction(arch: Architecture) -> None:
 
 
 def _v2_arguments(arch: Architecture) -> tuple[str, dict[str, Any]]:
-    wanted: dict[str, tuple[Any, ...]] = RESNET | {"shortcut_norm": (True, False)}
-    wanted |= {"order": ("preact",), "preact_start": ("block",), "stem": ("imagenet", "deep"), "stem_width": (64,), "groups": (1,)}
+    wanted: dict[str, tuple[Any, ...]] = RESNET | {
+        "order": ("preact",),
+        "preact_start": ("block",),
+        "stem": ("imagenet", "deep"),
+        "stem_width": (64,),
+        "groups": (1,),
+    }
     outer = out_widths(arch)
     inner = tuple(width // 4 for width in outer) if arch.block == "bottleneck" else outer
     check_fields(NAME, arch, wanted | {"out_widths": (outer,), "inner_widths": (inner,), "se_reduction": (0,)})

@@ -38,13 +38,13 @@ def write(saved: SavedModel, path: Path) -> tuple[str, ...]:
     ValueError names the field that torchvision's ResNet cannot have.
     """
     arch = saved.architecture
-    check_fields("torchvision", arch, RESNET | {"stem": ("imagenet",), "stem_width": (64,), "in_channels": (3,), "shortcut_pool": (False,)})
-    check_fields("torchvision", arch, {"se_reduction": (0,), "out_widths": (out_widths(arch),)})
-    base_width(arch, "torchvision")
+    check_fields(NAME, arch, RESNET | {"stem": ("imagenet",), "stem_width": (64,), "in_channels": (3,), "shortcut_pool": (False,)})
+    check_fields(NAME, arch, {"se_reduction": (0,), "out_widths": (out_widths(arch),)})
+    base_width(arch, NAME)
     write_tensors(path, saved.weights)
     name = net(arch)
     built = f"torchvision.models.{name}(num_classes={arch.num_classes})" if name else f"a torchvision ResNet of layers {list(arch.depths)}"
-    return (f"It loads with strict=True into {built}.", *training_notes("torchvision", saved))
+    return (f"It loads with strict=True into {built}.", *training_notes(NAME, saved))
 
 
 # What torchvision's and timm's ResNet have in common.

@@ -6,52 +6,33 @@ evaluation, so a library that lacks the one or fixes the other still takes the n
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from residual.architecture import PREACT, Architecture
+from residual.architecture import Architecture
 from residual.layers import Conv, Network, Norm
 from residual.tensors import manifest
 from residual.weights import Weights
 
 Shape = tuple[int, ...]
 CONV = re.compile(r"layer(\d+)\.(\d+)\.conv(\d)\.weight")
-# what trains a net but does not change what it computes
-TRAINING_ONLY = ("bn_momentum", "dropout", "drop_path", "zero_last_gamma", "initialisation")
 LISTED = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Widths:
-    """The fields of an architecture that the shapes of its tensors tell."""
+def shaped(shapes: Mapping[str, Shape]) -> Architecture:
+    """The depths and widths that shapes under our names tell; each stage but the first halves, and all else is as the defaults have it.
 
-    depths: tuple[int, ...]
-    inner_widths: tuple[int, ...]
-    out_widths: tuple[int, ...]
-    bottleneck: bool
-    stem_width: int
-    in_channels: int
-    num_classes: int
-
-    def fields(self) -> dict[str, Any]:
-        return {
-            "depths": self.depths, "inner_widths": self.inner_widths, "out_widths": self.out_widths,
-            "block": "bottleneck" if self.bottleneck else "basic", "stem_width": self.stem_width,
-            "in_channels": self.in_channels, "num_classes": self.num_classes,
-        }  # fmt: skip
-
-
-def widths(shapes: Mapping[str, Shape]) -> Widths:
-    """Depths and widths from shapes under our names. ValueError where the stem, the head or a block is missing."""
+    ValueError where the stem, the head, a block or a convolution is missing.
+    """
     for name, dimensions in (("conv1.weight", 4), ("fc.weight", 2)):
         if len(shapes.get(name, ())) != dimensions:
             raise ValueError(f"its {'stem' if dimensions == 4 else 'classifier'} is missing or has the shape {shapes.get(name)}")
     blocks: dict[int, dict[int, dict[int, Shape]]] = {}
     for name, shape in shapes.items():
         if found := CONV.fullmatch(name):
+            if len(shape) != 4:
+                raise ValueError(f"{name} has the shape {shape}, which no convolution has")
             stage, block, conv = map(int, found.groups())
             blocks.setdefault(stage, {}).setdefault(block, {})[conv] = shape
     if not blocks or sorted(blocks) != list(range(1, len(blocks) + 1)):
@@ -60,11 +41,12 @@ def widths(shapes: Mapping[str, Shape]) -> Widths:
         if sorted(found_blocks) != list(range(len(found_blocks))) or not found_blocks[0].keys() >= {1, 2}:
             raise ValueError(f"blocks or convolutions of stage {stage} are missing")
     firsts = [blocks[stage][0] for stage in sorted(blocks)]
-    return Widths(
+    return Architecture(
         depths=tuple(len(blocks[stage]) for stage in sorted(blocks)),
         inner_widths=tuple(convs[1][0] for convs in firsts),
         out_widths=tuple(convs[max(convs)][0] for convs in firsts),
-        bottleneck=3 in firsts[0],
+        strides=(1, *(2,) * (len(blocks) - 1)),
+        block="bottleneck" if 3 in firsts[0] else "basic",
         stem_width=shapes["conv1.weight"][0],
         in_channels=shapes["conv1.weight"][1],
         num_classes=shapes["fc.weight"][0],
@@ -101,19 +83,6 @@ def fitted(network: Network, weights: Weights, *, biased: Collection[str], epsil
             elif bias.any():
                 raise ValueError(f"conv_bias is True, but {name} can have no bias there, and no batch norm follows that could take it up")
     return found
-
-
-def refusal(arch: Architecture, wanted: Architecture, ignored: Collection[str]) -> str:
-    """The first field in which `arch` computes something else than `wanted`, as a clause; "" where there is none."""
-    idle = {*TRAINING_ONLY, *ignored}
-    idle |= {"stride_on"} if arch.block == wanted.block == "basic" else set()
-    idle |= {"shortcut_norm"} if arch.order in PREACT else set()
-    idle |= {"pool_padding"} if arch.preact_start != "block" else set()  # what is pooled then comes out of a ReLU
-    for field in fields(Architecture):
-        ours, theirs = getattr(arch, field.name), getattr(wanted, field.name)
-        if field.name not in idle and ours != theirs:
-            return f"{field.name} is {ours!r}, and there it is {theirs!r}"
-    return ""
 
 
 def listed(names: Collection[str]) -> str:

@@ -218,15 +218,12 @@ def _relabelled(records: Records, source: Source, classes: Sequence[str]) -> Rec
         return records
     strange = [name for name in source.classes if name not in classes]
     if strange:
-        if tuple(classes) == tuple(map(str, range(len(classes)))):
-            raise ValueError(
-                f"The model has {len(classes)} classes without names, so that {source.name} cannot be matched to them: name them first, by "
-                "`residual convert MODEL TARGET --to residual --classes ...`."
-            )
         told = ", ".join(map(repr, classes[:10])) + (", ..." if len(classes) > 10 else "")
+        numbers = tuple(classes) == tuple(map(str, range(len(classes))))
+        unnamed = " Where its file has no names, `residual convert MODEL TARGET --to residual --classes ...` gives them." if numbers else ""
         raise ValueError(
             f"{source.name} has the class {strange[0]!r}, which the model does not know.{nearest(strange[0], classes)} "
-            f"The model's classes: {told}."
+            f"The model's classes: {told}.{unnamed}"
         )
     places = np.array([list(classes).index(name) for name in source.classes], np.int64)
     return replace(records, labels=places[records.labels])
