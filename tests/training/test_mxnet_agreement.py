@@ -8,5 +8,5 @@ from benchmarks.agreement import RUNS, distance, tolerance, train
 @pytest.mark.parametrize("run", [run for run in RUNS if "0.001" in run or "0.0001" in run])
 def test_the_first_fifty_losses(run: str) -> None:
     torch = train(run, "torch")
-    allowed, far = tolerance(run, torch), distance(train(run, "mxnet"), torch)
+    allowed, far = tolerance(run, torch, perturbed=2), distance(train(run, "mxnet"), torch)
     assert (far <= allowed).all(), f"step {np.argmax(far > allowed) + 1}: {far.max():.1e}"
