@@ -4,6 +4,7 @@ Keras' own layers only, N H W C, named as the plan names them; so a saved `.kera
 Padding is always by number: Keras' "same" at stride 2 pads an even side on one end only.
 """
 
+import sys
 from collections.abc import Collection
 from typing import Any
 
@@ -37,6 +38,8 @@ Tensor = Any  # a keras.KerasTensor; Keras has no types
 
 def build(network: Network, seed: int = 0) -> keras.Model:
     """A native model with the core's first values for `seed`; pictures N H W C of any size in, logits N x classes out."""
+    # Keras walks a network by recursion, here and when it is saved or cloned: nets of 1,000 layers are deeper than Python allows at first
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + 4 * sum(1 for _ in network.layers())))
     inputs = keras.Input((None, None, network.in_channels), name="images")
     x = _chain(network, network.stem, inputs)
     for block in network.blocks():
