@@ -32,6 +32,7 @@ from residual.layers import (
     SqueezeExcite,
 )
 
+_DEEP = 2000  # layers from which XLA compiles for over ten minutes: such a net is run layer by layer
 Model = keras.Model
 Tensor = Any  # a keras.KerasTensor; Keras has no types
 
@@ -60,7 +61,8 @@ def forward(model: keras.Model, images: npt.NDArray[np.float32], taps: Collectio
     if taps:
         found = keras.Model(model.inputs, found)([x], training=False)
     else:  # `predict_on_batch` is compiled, but with several replicas gives every picture's logits once for each
-        found = {"logits": model.predict_on_batch(x) if replicas(model) == 1 else model(x, training=False)}
+        compiled = replicas(model) == 1 and len(model.layers) < _DEEP
+        found = {"logits": model.predict_on_batch(x) if compiled else model(x, training=False)}
     arrays = {name: np.array(keras.ops.convert_to_numpy(value), np.float32) for name, value in found.items()}
     return {name: np.ascontiguousarray(a.transpose(0, 3, 1, 2)) if a.ndim == 4 else a for name, a in arrays.items()}
 
