@@ -3,11 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+Views = Literal["one", "mirrored", "shifts"]
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
@@ -19,6 +20,8 @@ class Preprocessing:
         mean: one number per channel, or one per pixel (channels x height x width, flat) as in the 2015 paper.
         std: one number per channel.
         crop: share of the short side that is kept in evaluation (0.875 is the 224 of 256 of the papers).
+        views: what is shown of a picture that the network is not sure of: only itself, also its mirror image, or also the picture
+            shifted by one pixel to each side. The answer is the mean of the probabilities.
     """
 
     size: tuple[int, int]
@@ -26,6 +29,7 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop: float = 1.0
+    views: Views = "one"
 
     def __post_init__(self) -> None:
         pixels = self.channels * self.size[0] * self.size[1]
@@ -35,6 +39,8 @@ class Preprocessing:
                 f"Preprocessing has size {self.size}, {self.channels} channels and crop {self.crop}: sizes start at 1, "
                 "a crop lies above 0 and at most at 1, and means and deviations are finite."
             )
+        if self.views not in get_args(Views):
+            raise ValueError(f"Preprocessing has the views {self.views!r}, but they are one of {', '.join(get_args(Views))}.")
         if len(self.mean) not in (self.channels, pixels) or len(self.std) != self.channels or min(self.std) <= 0:
             raise ValueError(
                 f"Preprocessing for {self.channels} channels has {len(self.mean)} means and {len(self.std)} stds (all above 0)."
@@ -68,6 +74,7 @@ def preprocessing_from(values: Mapping[str, Any]) -> Preprocessing:
             mean=tuple(float(v) for v in values["mean"]),
             std=tuple(float(v) for v in values["std"]),
             crop=float(values["crop"]),
+            views=values.get("views", "one"),  # files of before there were views
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"its preprocessing is incomplete: {error}") from error

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
+from residual.preprocessing import Views
 from residual.spelling import nearest
 
 
@@ -40,6 +41,8 @@ class Recipe:
         compile: torch.compile of the model.
         centering: what is subtracted from the pixels: the mean of each channel (and divided by its deviation), of each pixel, or nothing.
         crop: share of the short side kept at evaluation.
+        views: what validation, test and prediction see of a picture that the network is not sure of: only the picture, also its mirror
+            image, or also its four shifts by a pixel.
         validation: share of the training data held out to choose on; 0 is none.
         patience: epochs without a better validation accuracy after which training stops; 0 is never.
         keep: which weights are saved: of the best epoch on the validation split, or of the last.
@@ -80,6 +83,7 @@ class Recipe:
     compile: bool = False
     centering: Literal["channel", "pixel", "none"] = "channel"
     crop: float = 1.0
+    views: Views = "one"
     validation: float = 0.1
     patience: int = 0
     keep: Literal["best", "last"] = "last"

@@ -7,7 +7,7 @@ import pytest
 
 from residual.recipe import Recipe, learning_rate
 from residual.training.choose import Choice, Data, choose
-from residual.training.machine import machine
+from residual.training.machine import machine, pays
 from residual.training.recipes import RECIPES, recipe
 
 SLOW = replace(machine(), half=False)
@@ -16,8 +16,10 @@ PHOTOS = Data(size=(500, 640), channels=3, count=200, classes=("lily", "pansy"))
 DIGITS = Data(size=(8, 8), channels=1, count=1400, classes=tuple("0123456789"))
 
 
-def chosen(data: Data, fixed: dict[str, Any] | None = None, name: str = "default") -> Choice:
-    return choose(RECIPES[name].recipe, name == "default", fixed or {}, data, SLOW)
+def chosen(data: Data, fixed: dict[str, Any] | None = None, name: str = "default", *, compiling: bool = False) -> Choice:
+    """`compiling` lets it try the compiler, which takes half a minute."""
+    fixed = (fixed or {}) if compiling else {"compile": False, **(fixed or {})}
+    return choose(RECIPES[name].recipe, RECIPES[name].fitted, fixed, data, SLOW)
 
 
 def test_d2l_is_the_chapters_cell() -> None:
@@ -85,6 +87,42 @@ def test_auto_grows_with_the_time() -> None:
     assert long.out_widths[0] > quick.out_widths[0]
     assert long.num_classes == 3
     assert long.in_channels == 1
+
+
+def test_views_are_what_training_did_not_show() -> None:
+    """Mirrored training: the mirror image. No mirroring and no shifts: shifts. Shifts only: the picture itself."""
+    small = {"model": "cifar_resnet8"}
+    assert chosen(replace(FASHION, channels=3), small).recipe.views == "mirrored"
+    assert chosen(FASHION, small).recipe.views == "shifts"
+    assert chosen(DIGITS).recipe.views == "one"
+    assert chosen(FASHION, {**small, "views": "one"}).recipe.views == "one"
+    assert recipe("paper-cifar").views == recipe("d2l").views == "one"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "compiled", "cost", "wanted"),
+    [(1000, 1.5, 60, True), (1000, 1.15, 60, False), (1000, 0.9, 0, False), (100, 1.5, 60, False), (7200, 1.15, 60, True)],
+)
+def test_compiling_pays_where_the_whole_ends_a_tenth_sooner(seconds: float, compiled: float, cost: float, wanted: bool) -> None:
+    assert pays(seconds, rate=1.0, compiled=compiled, cost=cost) is wanted
+
+
+# PyTorch's compiler imports a module of its own that uses what PyTorch has deprecated
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_compiling_is_tried_in_long_trainings_only() -> None:
+    tiny = replace(DIGITS, count=100)
+    told = " ".join(chosen(tiny, {"model": "cifar_resnet8", "time": 700.0}, compiling=True).reasons)
+    assert "Compilation: " in told
+    assert "times as fast" in told
+    assert "Compilation" not in " ".join(chosen(tiny, {"model": "cifar_resnet8", "time": 500.0}, compiling=True).reasons)
+    assert "Compilation" not in " ".join(chosen(tiny, {"model": "cifar_resnet8", "time": 700.0}).reasons)
+
+
+def test_speed_is_default_in_ten_seconds() -> None:
+    found = chosen(FASHION, name="speed")
+    assert found.recipe.time == 10.0
+    assert found.architecture.out_widths[0] <= 16
+    assert any(reason.startswith("Views:") for reason in found.reasons)
 
 
 def test_every_choice_says_why() -> None:

@@ -118,10 +118,10 @@ def evaluate_model(
     if memory_plan(len(records), frame, memory).place == "memory":
         decoded = decode(records, frame, workers=workers)
         problems, records = list(decoded.problems), records.subset(decoded.kept)
-        values = logits(model, Resident(decoded, None, device), normalise, size=preprocessing.size, half=half)
+        values = logits(model, Resident(decoded, None, device), normalise, size=preprocessing.size, half=half, views=preprocessing.views)
     else:
         feed = Streamed(Lazy(records=records, frame=frame), None, device, workers)
-        values = logits(model, feed, normalise, size=preprocessing.size, half=half)
+        values = logits(model, feed, normalise, size=preprocessing.size, half=half, views=preprocessing.views)
         problems = [Problem(file=file, reason=reason) for file, reason in feed.problems.items()]
         read = values[:, 0].isfinite().numpy()
         values, records = values[torch.from_numpy(read)], records.subset(np.flatnonzero(read).astype(np.int64))

@@ -1,6 +1,7 @@
 """Running a trained model over many pictures: one function, which validation, the final test and prediction share."""
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -11,32 +12,36 @@ from torch import Tensor
 
 from residual.backends import backend_of
 from residual.backends.torch import ResidualNet
+from residual.backends.torch_inference import inference_form
+from residual.preprocessing import Views
 from residual.training.feed import Feed, Normaliser, centre_cut
+from residual.training.views import looked
 
 
-def logits(model: Any, feed: Feed, normalise: Normaliser, *, size: tuple[int, int], batch: int = 256, half: bool = False) -> Tensor:
-    """N x classes float32 on the CPU, in the feed's order, in evaluation mode; `half` runs under bfloat16 autocast.
+def logits(
+    model: Any, feed: Feed, normalise: Normaliser, *, size: tuple[int, int], batch: int = 256, half: bool = False, views: Views = "one"
+) -> Tensor:
+    """N x classes float32 on the CPU, in the feed's order, in evaluation mode; `half` computes in bfloat16.
 
     The model may be of any backend. A picture that turned out unreadable while streaming has logits of NaN.
     """
-    found = torch.full((len(feed), model.plan.num_classes), float("nan"))
+    found, scores = torch.full((len(feed), model.plan.num_classes), float("nan")), scorer(model, half=half, views=views)
     for pictures, _, index in feed.read(chunked(np.arange(len(feed)), batch)):
-        values = scores(model, centre_cut(normalise(pictures), size), half=half)
-        found[index.cpu()] = values.float().cpu()
+        found[index.cpu()] = scores(centre_cut(normalise(pictures), size)).cpu()
     return found
 
 
-def scores(model: Any, x: Tensor, *, half: bool = False) -> Tensor:
-    """Logits of one batch (N C H W, on the model's device) by a model of any backend, in evaluation mode."""
-    if not isinstance(model, ResidualNet):
-        return torch.from_numpy(backend_of(model).forward(model, x.contiguous().numpy())["logits"])
-    was = model.training
-    model.eval()
-    try:
-        with torch.inference_mode(), autocast(x.device, half):
-            return model(x)  # type: ignore[no-any-return]
-    finally:
-        model.train(was)
+def scorer(model: Any, *, half: bool = False, views: Views = "one") -> Callable[[Tensor], Tensor]:
+    """Logits (float32) of one batch (N C H W, on the model's device) by a model of any backend, as it is now, in evaluation mode.
+
+    Make it once for many batches: of a PyTorch model it holds a second, faster form. With more than one view as `looked` says.
+    """
+    if isinstance(model, ResidualNet):
+        answer: Callable[[Tensor], Tensor] = inference_form(model, half=half)
+    else:
+        framework = backend_of(model)
+        answer = lambda x: torch.from_numpy(framework.forward(model, x.contiguous().numpy())["logits"])  # noqa: E731
+    return answer if views == "one" else lambda x: looked(answer, x, views)
 
 
 def device_of(model: Any) -> torch.device:
@@ -46,12 +51,11 @@ def device_of(model: Any) -> torch.device:
 
 def seconds_of(model: ResidualNet, feed: Feed, normalise: Normaliser, *, size: tuple[int, int], batch: int, half: bool) -> float:
     """About how long `logits` takes: one batch, after one that is not counted, times the number of batches."""
-    chunks = chunked(np.arange(len(feed)), batch)
+    chunks, scores = chunked(np.arange(len(feed)), batch), scorer(model, half=half)
     for turn in range(2):
         began = time.perf_counter()
         for pictures, _, _ in feed.read(chunks[:1]):
-            with torch.inference_mode(), autocast(next(model.parameters()).device, half):
-                model(centre_cut(normalise(pictures), size)).float().cpu()
+            scores(centre_cut(normalise(pictures), size)).cpu()
         if turn == 0 and len(chunks) == 1:
             break
     return (time.perf_counter() - began) * len(chunks)

@@ -198,7 +198,7 @@ def _validate(state: State, setting: Setting, feed: Feed) -> Tensor:
         model.load_state_dict(state.average)
     try:
         batch = max(recipe.batch_size // recipe.accumulate, 64)
-        return logits(model, feed, setting.normalise, size=setting.size, batch=batch, half=setting.half)
+        return logits(model, feed, setting.normalise, size=setting.size, batch=batch, half=setting.half, views=recipe.views)
     finally:
         if kept is not None:
             model.load_state_dict(kept)

@@ -93,20 +93,27 @@ def settle_threads(arch: Architecture, size: tuple[int, int], *, batch: int) -> 
     return alone > 1.5 * together
 
 
-def training_rate(arch: Architecture, size: tuple[int, int], *, batch: int, half: bool, channels_last: bool = True) -> float:
+def training_rate(
+    arch: Architecture, size: tuple[int, int], *, batch: int, half: bool, channels_last: bool = True, compiled: bool = False
+) -> float:
     """Pictures a second of training steps on random pictures: the better of two steps, after one that is not counted."""
     device, layout = torch.device(machine().device), torch.channels_last if channels_last else torch.contiguous_format
     model = backend.build(plan(arch)).to(device).to(memory_format=layout).train()  # type: ignore[call-overload]
-    chosen = backend.optimizer(model, Recipe())
+    chosen, call = backend.optimizer(model, Recipe()), torch.compile(model) if compiled else model
     x = torch.rand(batch, arch.in_channels, *size, device=device).contiguous(memory_format=layout)
     labels, best = torch.zeros(batch, dtype=torch.int64, device=device), float("inf")
     for turn in range(3):
         began = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            loss = F.cross_entropy(model(x).float(), labels)
+            loss = F.cross_entropy(call(x).float(), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         chosen.step()
         chosen.zero_grad()
         loss.item()
         best = min(best, time.perf_counter() - began) if turn else best
     return batch / best
+
+
+def pays(seconds: float, *, rate: float, compiled: float, cost: float) -> bool:
+    """Whether compiling, which takes `cost` seconds, ends a training of `seconds` sooner: by a tenth of it at least."""
+    return cost + seconds * rate / compiled <= 0.9 * seconds

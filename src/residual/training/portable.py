@@ -77,7 +77,9 @@ def fit(state: PortableState, setting: Setting) -> Iterator[EpochEnd]:
         rate = len(setting.train) / max(time.perf_counter() - start, 1e-9)
         loss = accuracy = None
         if setting.validation is not None:
-            found = logits(state.model, setting.validation, setting.normalise, size=setting.size, batch=max(recipe.batch_size, 64))
+            found = logits(
+                state.model, setting.validation, setting.normalise, size=setting.size, batch=max(recipe.batch_size, 64), views=recipe.views
+            )
             loss, accuracy = scored(found, setting.validation.labels)
             if accuracy > state.best_accuracy:
                 state.best_accuracy, state.best_epoch = accuracy, end.epoch

@@ -4,8 +4,9 @@ The surprising thing: a picture that cannot be read is an answer too, with its `
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from residual.plan import plan
 from residual.preprocessing import Preprocessing
 from residual.runs import Run
 from residual.training.feed import Normaliser
-from residual.training.inference import device_of, scores
+from residual.training.inference import device_of, scorer
 
 Images = str | Path | Sequence[str | Path] | npt.NDArray[Any]
 _BATCH = 64
@@ -48,7 +49,10 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """A trained model of any backend on its device, and what its inputs and outputs mean."""
+    """A trained model of any backend on its device, and what its inputs and outputs mean.
+
+    `scores` gives the logits of a batch; it is made when first asked for, and later changes of the model do not reach it.
+    """
 
     model: Any
     preprocessing: Preprocessing
@@ -57,6 +61,10 @@ class Classifier:
     @property
     def device(self) -> torch.device:
         return device_of(self.model)
+
+    @cached_property
+    def scores(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        return scorer(self.model, views=self.preprocessing.views)
 
 
 def open_classifier(run_or_file: Run | str | Path, backend: str = "torch") -> Classifier:
@@ -127,7 +135,7 @@ def _predictions(classifier: Classifier, lazy: Lazy, top_k: int) -> Iterator[Pre
         answers: Iterator[tuple[list[float], list[int]]] = iter(())
         if pixels:
             x = normalise(torch.from_numpy(np.stack(pixels)).to(classifier.device))
-            shares = torch.softmax(scores(classifier.model, x).double(), 1)
+            shares = torch.softmax(classifier.scores(x).double(), 1)
             values, places = shares.sort(dim=1, descending=True, stable=True)
             answers = iter(zip(values[:, :top_k].tolist(), places[:, :top_k].tolist(), strict=True))
         for number, picture in zip(numbers, read, strict=True):

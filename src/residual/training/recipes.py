@@ -1,6 +1,6 @@
 """The recipes by name, each with its source and what it gave here.
 
-`default` is only a starting point: `choose` fits it to the data and the machine and says in words what it picked.
+`default` and `speed` are only starting points: `choose` fits them to the data and the machine and says in words what it picked.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,16 @@ from residual.spelling import nearest
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A recipe, where it is from, and what was measured with it (docs/performance.md has the commands)."""
+    """A recipe, where it is from, and what was measured with it (docs/performance.md has the commands).
+
+    Attributes:
+        fitted: what the user leaves open is fitted to the data and the machine by `choose`.
+    """
 
     recipe: Recipe
     source: str
     measured: str
+    fitted: bool = False
 
 
 _PAPER = Recipe(
@@ -29,6 +34,22 @@ RECIPES: dict[str, Entry] = {
         recipe=Recipe(),
         source="fitted to the data and the machine when training starts; every pick is printed and kept in run.json",
         measured="Fashion-MNIST, digits and flowers: the table in README.md",
+        fitted=True,
+    ),
+    "speed": Entry(
+        recipe=Recipe(time=10.0),
+        source="`default` with ten seconds of training: for a first look, and for the least time to a good answer",
+        measured="Fashion-MNIST: docs/performance.md, section Accuracy by time",
+        fitted=True,
+    ),
+    "strong": Entry(
+        recipe=Recipe(
+            model="wrn_16_8", epochs=100, batch_size=256, learning_rate=0.2, warmup=0.05, schedule="cosine", flip="alternate",
+            crop_padding=2, erasing=0.25, ema=0.999, views="mirrored", compile=True,
+        ),
+        source="the highest accuracy on small pictures, for a GPU: a wide net (Zagoruyko and Komodakis 2016, table 4) with random erasing "
+        "(Zhong et al. 2017, table 1) and averaged weights",
+        measured="not run: it is for a GPU",
     ),
     "d2l": Entry(
         recipe=Recipe(

@@ -1,0 +1,151 @@
+"""Training steps beside their peers: pictures per second of one net in one process, the peers in turn, median of all rounds.
+
+    python benchmarks/training.py --variant resnet18 --image-size 96 --batch-size 64 --json benchmarks/results/training-resnet18-96.json
+
+Peers: the chapter's loop (eager, float32, N C H W), the same in channels last, and what a well-read user switches on (channels last,
+torch.compile, and bfloat16 autocast where the machine is fast at it). Ours is the loop of `residual train` itself, from uint8 pictures in
+memory to the optimizer's step, with what `default` picks here. Pictures and labels are random. Compiling is not counted; it is told.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from residual.backends import torch as backend
+from residual.cost import cost
+from residual.data import Decoded
+from residual.plan import plan
+from residual.preprocessing import Preprocessing
+from residual.recipe import Recipe
+from residual.training.feed import Normaliser, Resident
+from residual.training.loop import Setting, State, StepEnd, fit
+from residual.training.machine import machine
+from residual.training.versions import versions
+from residual.variants import architecture
+
+Step = Callable[[], None]
+
+
+def written_by_hand(options: argparse.Namespace, *, last: bool, compiled: bool, half: bool) -> Step:
+    """The loop that a user writes: pictures are normalised floats on the device already, so that only the step is measured."""
+    device = torch.device(machine().device)
+    layout = torch.channels_last if last else torch.contiguous_format
+    model = backend.build(network(options)).to(device).to(memory_format=layout).train()  # type: ignore[call-overload]
+    call, chosen = torch.compile(model) if compiled else model, torch.optim.SGD(model.parameters(), 0.05)
+    x = torch.rand(options.batch_size, model.plan.in_channels, options.image_size, options.image_size, device=device)
+    x, labels = x.contiguous(memory_format=layout), torch.randint(10, (len(x),), device=device)
+
+    def step() -> None:
+        chosen.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            loss = F.cross_entropy(call(x).float(), labels)
+        loss.backward()
+        chosen.step()
+
+    return step
+
+
+def ours(options: argparse.Namespace, *, compiled: bool) -> Step:
+    """The package's own loop, taken a step at a time."""
+    device, size = torch.device(machine().device), (options.image_size,) * 2
+    stream, count = np.random.default_rng(0), options.batch_size * 4
+    channels = network(options).in_channels
+    recipe = Recipe(epochs=10**5, batch_size=options.batch_size, learning_rate=0.05, validation=0.0, compile=compiled)
+    model = backend.build(network(options)).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pictures, labels = stream.integers(0, 256, (count, *size, channels), np.uint8), stream.integers(0, 10, count)
+    train = Resident(Decoded(images=pictures, labels=labels, names=[], problems=(), kept=np.arange(count)), None, device)
+    preprocessing = Preprocessing(size=size, channels=channels, mean=(0.5,) * channels, std=(0.25,) * channels)
+    setting = Setting(
+        recipe=recipe, train=train, validation=None, normalise=Normaliser(preprocessing, device), size=size, device=device,
+        half=machine().half, call=torch.compile(model) if compiled else model,
+    )  # fmt: skip
+    events: Iterator[Any] = fit(State(model=model, optimizer=backend.optimizer(model, recipe)), setting)
+
+    def step() -> None:
+        while not isinstance(next(events), StepEnd):
+            pass
+
+    return step
+
+
+def network(options: argparse.Namespace) -> Any:
+    return plan(replace(architecture(options.variant, num_classes=10), in_channels=options.channels))
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    half = machine().half
+    makers: dict[str, Callable[[], Step]] = {
+        "the chapter's loop": lambda: written_by_hand(options, last=False, compiled=False, half=False),
+        "channels last": lambda: written_by_hand(options, last=True, compiled=False, half=False),
+        "well-read user": lambda: written_by_hand(options, last=True, compiled=True, half=half),
+        "residual": lambda: ours(options, compiled=False),
+        "residual, compiled": lambda: ours(options, compiled=True),
+    }
+    rows: dict[str, dict[str, Any]] = {}
+    steps: dict[str, Step] = {}
+    for name, make in makers.items():
+        began = time.perf_counter()
+        steps[name] = make()
+        steps[name]()
+        rows[name] = {"seconds_to_first": round(time.perf_counter() - began, 2), "rates": []}
+        steps[name]()
+    for _ in range(options.rounds):
+        for name, step in steps.items():
+            wait()
+            began = time.perf_counter()
+            for _ in range(options.steps):
+                step()
+            wait()
+            rows[name]["rates"].append(options.steps * options.batch_size / (time.perf_counter() - began))
+    for row in rows.values():
+        row["median"] = statistics.median(row["rates"])
+    macs = cost(network(options).architecture, image_size=(options.image_size,) * 2).macs
+    return {
+        "variant": options.variant, "image_size": options.image_size, "batch_size": options.batch_size, "rounds": options.rounds,
+        "steps": options.steps, "gflop_per_picture": 6 * macs / 1e9, "machine": machine().as_dict(), "versions": versions(), "peers": rows,
+    }  # fmt: skip
+
+
+def wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variant", default="resnet18")
+    parser.add_argument("--image-size", type=int, default=96)
+    parser.add_argument("--channels", type=int, default=1)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=2, help="in each round")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    told = measure(options)
+    rows, base = told["peers"], told["peers"]["the chapter's loop"]["median"]
+    print(
+        f"{options.variant} at {options.image_size}x{options.image_size}, batch {options.batch_size}, {told['machine']}, {told['versions']}"
+    )
+    floor = told["machine"]["gmac_per_second"] * 2 / told["gflop_per_picture"]
+    print(f"floor: {told['gflop_per_picture']:.2f} GFLOP a picture at this machine's matrix rate is {floor:.0f} pictures/s")
+    for name, row in rows.items():
+        low, high = min(row["rates"]), max(row["rates"])
+        print(
+            f"{name:22} {row['median']:8.1f} pictures/s ({low:.1f} to {high:.1f})  {row['median'] / base:.2f} x the chapter's  "
+            f"first step after {row['seconds_to_first']:.1f} s"
+        )
+    if options.json:
+        options.json.write_text(json.dumps(told, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""A convolution for inference, with batch norm folded into it, and ReLU and an addition done before its result leaves the registers.
+
+On a CPU that is oneDNN's, which PyTorch's own compiler calls too. PyTorch keeps it private, so it is tried once on a small case, and a
+plain convolution stands in where it fails.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from residual.layers import Conv
+
+
+class Convolution:
+    """relu(conv(x) + other), the last two if wanted. The weight is float64 until `ready`, so that folding rounds once."""
+
+    def __init__(self, layer: Conv, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight, self.bias = weight.double(), None if bias is None else bias.double()
+        self.stride, self.padding, self.groups = [layer.stride] * 2, [layer.padding] * 2, layer.groups
+        self.relu, self.fused, self.packed = False, False, False
+
+    def fold(self, scale: Tensor, shift: Tensor) -> None:
+        """Makes it scale * conv(x) + shift."""
+        self.weight = self.weight * scale[:, None, None, None]
+        self.bias = shift if self.bias is None else self.bias * scale + shift
+
+    def ready(self, dtype: torch.dtype, *, fused: bool) -> None:
+        self.weight, self.fused = self.weight.to(dtype).contiguous(memory_format=torch.channels_last), fused
+        self.bias = None if self.bias is None else self.bias.to(dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not self.fused:
+            y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, 1, self.groups)
+            return y.relu_() if self.relu else y
+        self._pack(x)
+        found: Tensor = torch.ops.mkldnn._convolution_pointwise.default(
+            x, self.weight, self.bias, self.padding, self.stride, [1, 1], self.groups, "relu" if self.relu else "none", [], None
+        )
+        return found
+
+    def added(self, x: Tensor, other: Tensor, *, relu: bool) -> Tensor:
+        """conv(x) + other, which is overwritten, and its ReLU."""
+        if not self.fused:
+            y = self(x).add_(other)
+            return y.relu_() if relu else y
+        self._pack(x)
+        found: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
+            other, x, self.weight, self.bias, self.padding, self.stride, [1, 1], self.groups,
+            "add", 1.0, "relu" if relu else None, [], None,
+        )  # fmt: skip
+        return found
+
+    def _pack(self, x: Tensor) -> None:
+        """Lays the weight out, once, as oneDNN likes it best for the first shape it sees; others are right too."""
+        if not self.packed:
+            self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(  # type: ignore[call-arg]
+                self.weight.to_mkldnn(), self.padding, self.stride, [1, 1], self.groups, x.shape
+            )
+            self.packed = True
+
+
+@cache
+def fused_works(dtype: torch.dtype) -> bool:
+    """Whether oneDNN's fused convolutions are here, take `dtype` and give what the plain ones give."""
+    layer = Conv(name="tried", in_channels=8, out_channels=16, kernel=3, stride=2, padding=1, groups=2, bias=True)
+    stream, shapes = torch.Generator().manual_seed(0), ((16, 4, 3, 3), (16,), (2, 8, 9, 7), (2, 16, 5, 4))
+    weight, bias, x, other = (torch.randn(shape, generator=stream).to(dtype) for shape in shapes)
+    x, other = (value.contiguous(memory_format=torch.channels_last) for value in (x, other))
+    answers = []
+    try:
+        with torch.inference_mode():
+            for fused in (True, False):
+                conv, kind = Convolution(layer, weight, bias), dtype if fused else torch.float32
+                conv.ready(kind, fused=fused)
+                added = conv.added(x.to(kind), other.to(kind, copy=True), relu=True)
+                conv.relu = True
+                answers.append([conv(x.to(kind)).float(), added.float()])
+    except (AttributeError, RuntimeError):
+        return False
+    tolerance = 1e-5 if dtype == torch.float32 else 0.1
+    return all(bool((found - wanted).abs().max() <= tolerance) for found, wanted in zip(*answers, strict=True))
+
+
+__all__ = ["Convolution", "fused_works"]

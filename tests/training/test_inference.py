@@ -1,0 +1,85 @@
+"""Logits of a whole feed by the fast form: the model's own numbers, in the feed's order, whatever the size of the batches."""
+
+import numpy as np
+import pytest
+import torch
+
+from residual.backends import torch as backend
+from residual.data import Decoded
+from residual.plan import plan
+from residual.preprocessing import Preprocessing
+from residual.training.feed import Normaliser, Resident
+from residual.training.inference import logits, scorer, seconds_of
+from tests.nets import SMALL, random_weights
+
+CPU = torch.device("cpu")
+PREPARED = Preprocessing(size=(10, 12), channels=3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
+IMAGES = np.random.default_rng(1).integers(0, 256, (23, 12, 13, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def model() -> backend.ResidualNet:
+    network = plan(SMALL)
+    found = backend.build(network)
+    backend.set_weights(found, random_weights(network))
+    return found
+
+
+@pytest.fixture
+def feed() -> Resident:
+    return Resident(Decoded(images=IMAGES, labels=np.zeros(23, np.int64), names=[""] * 23, problems=(), kept=np.arange(23)), None, CPU)
+
+
+def expected(model: backend.ResidualNet) -> torch.Tensor:
+    """The middle 10 x 12 of each picture, prepared by the core and run by the plain forward pass."""
+    return torch.from_numpy(backend.forward(model, PREPARED.normalise(np.ascontiguousarray(IMAGES[:, 1:11, :12])))["logits"])
+
+
+@pytest.mark.parametrize("batch", [4, 23, 100])
+def test_logits_are_the_models_own(model: backend.ResidualNet, feed: Resident, batch: int) -> None:
+    wanted = expected(model)
+    assert wanted.std(0).min() > 0.01
+    model.train()
+    found = logits(model, feed, Normaliser(PREPARED, CPU), size=PREPARED.size, batch=batch)
+    assert (found.dtype, found.shape) == (torch.float32, (23, 5))
+    assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+    assert model.training
+
+
+def test_bfloat16_logits_are_near(model: backend.ResidualNet, feed: Resident) -> None:
+    wanted = expected(model)
+    found = logits(model, feed, Normaliser(PREPARED, CPU), size=PREPARED.size, half=True)
+    assert found.dtype == torch.float32
+    assert 1e-4 < (found - wanted).abs().max() / wanted.abs().max() < 0.05
+
+
+def test_each_call_takes_the_weights_of_its_time(model: backend.ResidualNet, feed: Resident) -> None:
+    normalise = Normaliser(PREPARED, CPU)
+    first = logits(model, feed, normalise, size=PREPARED.size)
+    backend.set_weights(model, random_weights(model.plan, seed=8))
+    second = logits(model, feed, normalise, size=PREPARED.size)
+    assert (second - first).abs().max() > 0.1
+    assert (second - expected(model)).abs().max() <= 1e-5 * second.abs().max()
+
+
+def test_a_hook_hears_every_batch(model: backend.ResidualNet, feed: Resident) -> None:
+    heard = list[int]()
+    model.layer2.register_forward_hook(lambda _module, inputs, _output: heard.append(len(inputs[0])))
+    found = logits(model, feed, Normaliser(PREPARED, CPU), size=PREPARED.size, batch=10)
+    assert heard == [10, 10, 3]
+    assert (found - expected(model)).abs().max() <= 1e-5 * found.abs().max()
+
+
+def test_the_scorer_does_not_alter_its_pictures(model: backend.ResidualNet) -> None:
+    x = torch.randn(3, 3, 10, 12).contiguous(memory_format=torch.channels_last)
+    before, scores = x.clone(), scorer(model)
+    assert torch.equal(scores(x), scores(x))
+    assert torch.equal(x, before)
+
+
+def test_the_time_of_all_batches_is_estimated_from_one(model: backend.ResidualNet, feed: Resident) -> None:
+    """One batch is run twice: the first time does not count."""
+    seen = list[int]()
+    model.register_forward_hook(lambda _module, inputs, _output: seen.append(len(inputs[0])))
+    assert seconds_of(model, feed, Normaliser(PREPARED, CPU), size=PREPARED.size, batch=5, half=False) > 0
+    assert seen == [5, 5]
