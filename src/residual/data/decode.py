@@ -11,6 +11,7 @@ from typing import final
 import numpy as np
 from PIL import Image
 
+from residual.data.cache import PictureCache
 from residual.data.chunks import Progress, each_chunk
 from residual.data.picture import Frame, fit, reason, strict_pillow
 from residual.data.records import ArrayStore, Labels, Pixels, Problem, Records
@@ -42,10 +43,11 @@ class Decoded:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Lazy:
-    """A split whose pictures are decoded when asked for; travels to worker processes."""
+    """A split whose pictures are decoded when asked for, and kept in the `cache`, where there is one."""
 
     records: Records
     frame: Frame
+    cache: PictureCache | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -63,10 +65,31 @@ class Lazy:
     def read(self, index: int) -> "Pixels | Problem":
         """The picture, H W C, or what is wrong with it."""
         with strict_pillow():
-            try:
-                image = fit(self.records.open(index), self.frame)
-            except Exception as error:  # Pillow's readers raise a dozen kinds on broken files
-                return Problem(file=self.records.name(index), reason=reason(error))
+            return self._decoded(index)
+
+    def fill(self, indices: Labels, images: Pixels) -> dict[int, Problem]:
+        """What is wrong with pictures, by their place in `indices`; the others are now in `images`, N H W C.
+
+        Threads may share the work; call inside `strict_pillow`.
+        """
+        rows, problems, new = self.records.rows[indices], dict[int, Problem](), list[int]()
+        there = self.cache.read(rows, images) if self.cache else np.zeros(len(rows), np.bool_)
+        for place in np.flatnonzero(~there).tolist():
+            found = self._decoded(int(indices[place]))
+            if isinstance(found, Problem):
+                problems[place] = found
+            else:
+                images[place] = found
+                new.append(place)
+        if self.cache and new:
+            self.cache.write(rows[new], [images[place] for place in new])
+        return problems
+
+    def _decoded(self, index: int) -> "Pixels | Problem":
+        try:
+            image = fit(self.records.open(index), self.frame)
+        except Exception as error:  # Pillow's readers raise a dozen kinds on broken files
+            return Problem(file=self.records.name(index), reason=reason(error))
         return np.array(image).reshape(*self.frame.size, self.frame.channels)
 
 

@@ -18,20 +18,23 @@ class MemoryPlan:
     """Where decoded pictures go.
 
     Attributes:
-        place: "memory", or "stream" when they are decoded again in every epoch.
+        place: "memory", or "stream" when they are decoded, or read from a cache on disk, in every epoch.
         needed: bytes that all decoded pictures take.
         free: bytes that are available now.
         share: the part of `free` they may take.
+        cache: half a sentence on where streamed pictures are kept once decoded, or why they are not.
     """
 
     place: Literal["memory", "stream"]
     needed: int
     free: int
     share: float
+    cache: str = ""
 
     def __str__(self) -> str:
         fits = "fit into" if self.place == "memory" else "do not fit into"
-        return f"{_size(self.needed)} of pictures {fits} {self.share:.0%} of {_size(self.free)} free memory"
+        told = f"{size_text(self.needed)} of pictures {fits} {self.share:.0%} of {size_text(self.free)} free memory"
+        return f"{told}; {self.cache}" if self.cache else told
 
 
 def memory_plan(count: int, frame: Frame, share: float = 0.4) -> MemoryPlan:
@@ -67,7 +70,8 @@ def _machine() -> int:
         return 4 * 2**30
 
 
-def _size(count: float) -> str:
+def size_text(count: float) -> str:
+    """Bytes as a person reads them, such as "1.5 GiB"."""
     for unit in ("bytes", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"

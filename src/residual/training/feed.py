@@ -1,22 +1,29 @@
-"""Where the loop's batches come from: a tensor that holds every picture on the device, or workers that decode ahead of it.
+"""Where the loop's batches come from: a tensor that holds every picture on the device, or threads that decode ahead of it.
 
 Both hand out uint8 pictures for lists of indices, so that the order, and with it a resumed run, is the loop's alone.
 """
 
 import copy
+import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
 
 from residual.data import Decoded, Lazy, Problem
+from residual.data.picture import strict_pillow
 from residual.preprocessing import Preprocessing
 
+_AHEAD = 2  # batches
+_PART = 16  # pictures that a thread takes at a time
+_THREADS = 8  # above it they would wait for each other at the interpreter's lock, which opening a picture holds for about 0.1 ms
 Batch = tuple[Tensor, Tensor, Tensor]  # pictures uint8 N H W C, labels int64 N, indices int64 N
 
 
@@ -56,58 +63,76 @@ class Resident:
     def read(self, chunks: Sequence[npt.NDArray[np.int64]]) -> Iterator[Batch]:
         for chunk in chunks:
             index = torch.from_numpy(chunk).to(self.images.device)
-            yield self.images[self.rows[index]], self.targets[index], index
+            yield self.images.index_select(0, self.rows[index]), self.targets[index], index  # 7 times as fast as self.images[...]
 
 
 class Streamed:
-    """Pictures decoded by `workers` processes, a few batches ahead; one that turns out to be bad is left out of its batch and told in
-    `problems`: file -> reason.
+    """Pictures decoded, or read from the cache, by `workers` threads a few batches ahead; one that turns out to be bad is left out of its
+    batch and told in `problems`: file -> reason.
+
+    Threads and not processes: Pillow decodes outside the interpreter's lock, a thread puts a picture where the batch needs it, and forking
+    is not safe beside JAX, TensorFlow or CUDA.
     """
 
     def __init__(self, lazy: Lazy, indices: npt.NDArray[np.int64] | None, device: torch.device, workers: int) -> None:
-        self.lazy, self.device, self.workers = lazy, device, workers
+        self.lazy, self.device, self.workers = lazy, device, min(max(workers, 1), _THREADS)
         self.indices = np.arange(len(lazy)) if indices is None else indices
         self.labels = lazy.labels[self.indices]
         self.problems: dict[str, str] = {}
+        self._told = False
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def read(self, chunks: Sequence[npt.NDArray[np.int64]]) -> Iterator[Batch]:
-        loader: DataLoader[Any] = DataLoader(
-            _Pictures(self.lazy), batch_sampler=[self.indices[chunk].tolist() for chunk in chunks],
-            num_workers=self.workers, collate_fn=_gather, prefetch_factor=2 if self.workers else None,
-        )  # fmt: skip
-        for chunk, (images, good, problems) in zip(chunks, loader, strict=True):
-            self.problems.update(problems)
-            if len(good):
-                kept = chunk[good]
-                yield (
-                    images.to(self.device),
-                    torch.from_numpy(self.labels[kept]).to(self.device),
-                    torch.from_numpy(kept).to(self.device),
-                )
+        waiting: deque[_Batch] = deque()
+        with strict_pillow(), ThreadPoolExecutor(self.workers) as pool:
+            try:
+                for chunk in chunks:
+                    waiting.append(self._begin(chunk, pool))
+                    if len(waiting) > _AHEAD:
+                        yield from self._end(waiting.popleft())
+                while waiting:
+                    yield from self._end(waiting.popleft())
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+        self._tell()
+
+    def _begin(self, chunk: npt.NDArray[np.int64], pool: ThreadPoolExecutor) -> "_Batch":
+        images = np.empty((len(chunk), *self.lazy.frame.size, self.lazy.frame.channels), np.uint8)
+        cuts = [slice(start, start + _PART) for start in range(0, len(chunk), _PART)]
+        parts = {cut.start: pool.submit(self.lazy.fill, self.indices[chunk[cut]], images[cut]) for cut in cuts}
+        return _Batch(chunk=chunk, images=images, parts=parts)
+
+    def _end(self, batch: "_Batch") -> Iterator[Batch]:
+        """The batch on the device, or nothing where no picture of it could be read."""
+        bad = {start + place: problem for start, part in batch.parts.items() for place, problem in part.result().items()}
+        self.problems.update({problem.file: problem.reason for problem in bad.values()})
+        kept, images = batch.chunk, batch.images
+        if bad:
+            good = np.setdiff1d(np.arange(len(kept)), list(bad))
+            kept, images = kept[good], images[good]
+        if len(kept):
+            yield (
+                torch.from_numpy(images).to(self.device),
+                torch.from_numpy(self.labels[kept]).to(self.device),
+                torch.from_numpy(kept).to(self.device),
+            )
+
+    def _tell(self) -> None:
+        """Warns, once, that the cache has failed."""
+        if self.lazy.cache and self.lazy.cache.fault and not self._told:
+            self._told = True
+            warnings.warn(self.lazy.cache.fault, stacklevel=2)
 
 
-class _Pictures(Dataset[Any]):
-    """What a worker process reads: the index it was asked for, and the picture or what is wrong with it."""
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """A batch that threads are filling: where each part of it starts, and what will be wrong with it."""
 
-    def __init__(self, lazy: Lazy) -> None:
-        self.lazy = lazy
-
-    def __len__(self) -> int:
-        return len(self.lazy)
-
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8] | None, str, str]:
-        found = self.lazy.read(index)
-        return (None, found.file, found.reason) if isinstance(found, Problem) else (found, "", "")
-
-
-def _gather(items: list[tuple[npt.NDArray[np.uint8] | None, str, str]]) -> tuple[Tensor, npt.NDArray[np.int64], dict[str, str]]:
-    good = np.array([i for i, (image, _, _) in enumerate(items) if image is not None], np.int64)
-    images = [image for image, _, _ in items if image is not None]
-    stacked = torch.from_numpy(np.stack(images)) if images else torch.empty(0, dtype=torch.uint8)
-    return stacked, good, {name: reason for image, name, reason in items if image is None}
+    chunk: npt.NDArray[np.int64]
+    images: npt.NDArray[np.uint8]
+    parts: dict[int, Future[dict[int, Problem]]]
 
 
 class Normaliser:

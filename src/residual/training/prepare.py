@@ -5,7 +5,7 @@ The test split is not touched here: nothing that decides anything may see it.
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from residual.data import (
     memory_plan,
     screen,
 )
+from residual.data.cache import PictureCache, open_cache
 from residual.preprocessing import Preprocessing
 from residual.recipe import Recipe
 from residual.training.feed import Feed, Resident, Streamed
@@ -68,15 +69,18 @@ def prepare(
     """
     records, frame = source.splits["train"], Frame(size=_stored(size, recipe), channels=channels)
     seen = Frame(size=size, channels=channels, crop=recipe.crop)
-    workers = os.cpu_count() or 1
     plan = memory_plan(len(records), frame)
-    feeds = _Feeds(device=device, workers=workers, resident=plan.place == "memory", progress=progress)
-    decoded = None
+    feeds = _Feeds(device=device, workers=os.cpu_count() or 1, resident=plan.place == "memory", progress=progress)
+    decoded, cache, other, told = None, None, None, ""
+    own = "validation" in source.splits
     if feeds.resident:
-        decoded = decode(records, frame, workers=workers, progress=progress)
+        decoded = decode(records, frame, workers=feeds.workers, progress=progress)
         problems, kept = decoded.problems, decoded.kept
     else:
-        problems = screen(records, workers=workers, progress=progress)
+        cache, told = open_cache(source, "train", frame)
+        if recipe.validation:
+            other, _ = open_cache(source, "validation" if own else "train", seen, beside=cache)
+        problems = feeds.screened(records, cache, None if own else other)
         kept = _without(records, (problem.file for problem in problems))
         check_losses(records, kept, problems)
     good = records.subset(kept)
@@ -84,19 +88,20 @@ def prepare(
     train: Feed = (
         Resident(decoded, chosen, device)
         if decoded is not None
-        else Streamed(Lazy(records=good.subset(chosen), frame=frame), None, device, workers)
+        else Streamed(Lazy(records=good.subset(chosen), frame=frame, cache=cache), None, device, feeds.workers)
     )
     validation: Feed | None = None
-    if "validation" in source.splits and recipe.validation:
-        validation, more = feeds.make(source.splits["validation"], seen)
+    if own and recipe.validation:
+        validation, more = feeds.make(source.splits["validation"], seen, other)
         problems += more
     elif len(held) and decoded is not None and isinstance(train, Resident) and frame == seen:
         validation = train.part(decoded.labels, held)
     elif len(held):
-        validation, _ = feeds.make(good.subset(held), seen)
+        validation, _ = feeds.make(good.subset(held), seen, other)
     return Prepared(
         train=train, validation=validation, preprocessing=_statistics(train, recipe, size, channels), problems=problems,
-        split=_split(source, recipe, train, validation) | {"hash": digest(kept[chosen], kept[held])}, plan=plan,
+        split=_split(source, recipe, train, validation) | {"hash": digest(kept[chosen], kept[held])},
+        plan=replace(plan, cache=told),
     )  # fmt: skip
 
 
@@ -137,13 +142,21 @@ class _Feeds:
     resident: bool
     progress: Progress | None
 
-    def make(self, records: Records, frame: Frame) -> tuple[Feed, tuple[Problem, ...]]:
+    def make(self, records: Records, frame: Frame, cache: PictureCache | None) -> tuple[Feed, tuple[Problem, ...]]:
         if self.resident and memory_plan(len(records), frame).place == "memory":
             decoded = decode(records, frame, workers=self.workers, progress=self.progress)
             return Resident(decoded, None, self.device), decoded.problems
-        problems = screen(records, workers=self.workers, progress=self.progress)
+        problems = self.screened(records, cache)
         good = records.subset(_without(records, (problem.file for problem in problems)))
-        return Streamed(Lazy(records=good, frame=frame), None, self.device, self.workers), problems
+        return Streamed(Lazy(records=good, frame=frame, cache=cache), None, self.device, self.workers), problems
+
+    def screened(self, records: Records, *caches: PictureCache | None) -> tuple[Problem, ...]:
+        """The pictures that cannot be read; those in a cache were read before."""
+        unknown = np.ones(len(records), np.bool_)
+        for cache in caches:
+            if cache is not None:
+                unknown &= ~cache.known(records.rows)
+        return screen(records.subset(np.flatnonzero(unknown)), workers=self.workers, progress=self.progress)
 
 
 def _stored(size: tuple[int, int], recipe: Recipe) -> tuple[int, int]:

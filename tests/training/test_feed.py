@@ -1,0 +1,97 @@
+"""Streamed batches are those of pictures in memory, however many threads make them and wherever they come from."""
+
+import resource
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from residual.data import Frame, Lazy, Source, decode, open_source
+from residual.data.cache import open_cache
+from residual.training.feed import Resident, Streamed
+from tests.data.makers import folder
+
+FRAME, CPU = Frame(size=(12, 10), channels=3), torch.device("cpu")
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+    monkeypatch.setenv("RESIDUAL_CACHE", str(tmp_path / "cache"))
+    return open_source(folder(tmp_path / "data", {"a": 60, "b": 50}))
+
+
+def streamed(source: Source, *, kept: bool = True, workers: int = 2, indices: np.ndarray | None = None) -> Streamed:
+    cache = open_cache(source, "train", FRAME)[0] if kept else None
+    return Streamed(Lazy(records=source.splits["train"], frame=FRAME, cache=cache), indices, CPU, workers)
+
+
+def chunks(count: int, size: int, seed: int) -> list[np.ndarray]:
+    order = np.random.default_rng(seed).permutation(count)
+    return [order[start : start + size] for start in range(0, count, size)]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3, 64])
+@pytest.mark.parametrize("kept", [False, True])
+def test_streamed_is_resident(source: Source, kept: bool, workers: int) -> None:
+    indices = np.random.default_rng(9).permutation(88)[:80]
+    resident = Resident(decode(source.splits["train"], FRAME), indices, CPU)
+    feed = streamed(source, kept=kept, workers=workers, indices=indices)
+    for epoch in range(3):
+        order = chunks(80, 33, epoch)
+        theirs = list(resident.read(order))
+        ours = list(feed.read(order))
+        assert len(ours) == len(theirs) == 3
+        for a, b in zip(ours, theirs, strict=True):
+            assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_later_epochs_open_no_file(source: Source) -> None:
+    feed = streamed(source)
+    first = torch.cat([images for images, _, _ in feed.read([np.arange(88)])])
+    for name in feed.lazy.names:
+        Path(name).write_bytes(b"gone")
+    assert torch.equal(
+        torch.cat([images for images, _, _ in feed.read(chunks(88, 20, 1))]), first[torch.from_numpy(np.concatenate(chunks(88, 20, 1)))]
+    )
+    assert not feed.problems
+
+
+def test_a_batch_without_a_readable_picture_is_left_out(source: Source) -> None:
+    feed = streamed(source)
+    bad = [feed.lazy.names[index] for index in (3, 4, 40)]
+    for name in bad:
+        Path(name).write_bytes(b"gone")
+    found = [index.tolist() for _, _, index in feed.read([np.array([3, 4]), np.arange(19, 60)])]
+    assert found == [[*range(19, 40), *range(41, 60)]]
+    assert feed.problems == dict.fromkeys(bad, "not a picture")
+
+
+def test_stopping_early_leaves_no_thread_and_reads_little_ahead(source: Source) -> None:
+    before, filters = threading.active_count(), list(warnings.filters)
+    feed = streamed(source)
+    assert feed.lazy.cache is not None
+    batches = feed.read(chunks(88, 4, 0))
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+    assert warnings.filters == filters
+    assert 4 <= feed.lazy.cache.known(feed.lazy.records.rows).sum() <= 12
+
+
+def test_a_full_disk_is_told_once(source: Source) -> None:
+    feed, resident = streamed(source), Resident(decode(source.splits["train"], FRAME), None, CPU)
+    assert feed.lazy.cache is not None
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40 * 360 + 30, before[1]))  # fails a write in the middle, as a full disk does
+    try:
+        with pytest.warns(UserWarning, match="no longer kept in .*; the others are decoded in every epoch"):
+            first = list(feed.read(chunks(88, 30, 0)))
+        again = list(feed.read(chunks(88, 30, 0)))  # warns no second time: a warning is an error here
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    for ours, later, theirs in zip(first, again, resident.read(chunks(88, 30, 0)), strict=True):
+        assert torch.equal(ours[0], theirs[0])
+        assert torch.equal(later[0], theirs[0])
