@@ -1,5 +1,6 @@
 # make train   a first training and its report, from nothing
 # make test    installs what the tests need, in two environments, and runs them all (the slow ones by hand: .venv/bin/pytest -m slow)
+# make docs    the documentation site, in build/site
 # make check   formatting, lint, types and the tests that take seconds
 # make clean   removes what was installed and built; runs/ stays
 #
@@ -22,7 +23,7 @@ ORACLES := "torchvision>=0.26,<0.29" "timm>=1.0.15,<2" "kornia>=0.8,<1" "kornia_
 SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 test: export OMP_NUM_THREADS := 1
 
-.PHONY: train test check clean
+.PHONY: train test docs check clean
 .DELETE_ON_ERROR:
 
 train: .venv/installed
@@ -33,9 +34,13 @@ test: .venv/installed-tests .venv-mxnet/installed-tests
 	$(BIN)/python -m pytest -m "not slow" $(SPREAD)
 	$(MXNET_BIN)/python -m pytest -m "not slow" $(SPREAD) tests/*/test_mxnet*.py
 
+docs: .venv/installed-tests
+	$(BIN)/python scripts/docs_pages.py
+	$(BIN)/zensical build --strict --clean
+
 check: .venv/installed-tests
-	$(BIN)/ruff format --check src tests benchmarks examples
-	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples scripts
+	$(BIN)/ruff check src tests benchmarks examples scripts
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/*.py tests/cli
 
@@ -54,7 +59,7 @@ clean:
 	@touch $@
 
 .venv/installed-tests: .venv/installed
-	$(PIP) --editable ".[dev,keras]"
+	$(PIP) --editable ".[dev,docs,keras]"
 	$(PIP) --no-deps $(ORACLES)
 	@touch $@
 
