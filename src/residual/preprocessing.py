@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 Views = Literal["one", "mirrored", "shifts"]
 
+
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
     """(pixels / 255 - mean) / std on pictures whose short side was resized to fit and whose centre was cut to `size`.

@@ -164,7 +164,7 @@ class _Maker:
                 last.fold(*self.scale_and_shift(layer))
             elif isinstance(layer, Relu) and isinstance(last, Convolution | _Affine) and open_end:
                 last.relu = True
-            elif not isinstance(layer, Dropout):
+            else:
                 steps.append(self.step(layer))
         for step in steps:
             if isinstance(step, Convolution):
@@ -211,12 +211,16 @@ class _Maker:
                 biases = (self.tensors[f"{name}.{fc}.bias"].clone() for fc in ("fc1", "fc2"))
                 return partial(_squeeze_excite, (first, second), tuple(biases))
             case Dropout():
-                return torch.Tensor.clone
+                return _same
 
 
 def _through(steps: tuple[Step, ...], x: Tensor) -> Tensor:
     for step in steps:
         x = step(x)
+    return x
+
+
+def _same(x: Tensor) -> Tensor:
     return x
 
 

@@ -28,6 +28,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "predict": ("residual.cli.runs", "Predict", "name what is on pictures"),
     "report": ("residual.cli.runs", "Report", "one HTML page on a run, or comparing several"),
     "convert": ("residual.cli.conversion", "Convert", "weights of any known library into another's, with a proof that they agree"),
+    "study": ("residual.cli.study", "STUDIES", "why residual networks work: the papers' experiments on models of your own"),
+    "grow": ("residual.cli.grow", "Grow", "make a trained network deeper without changing what it computes"),
     "doctor": ("residual.cli.data", "Doctor", "what is wrong with a folder of pictures"),
 }
 _WORDS = (*COMMANDS, "--help", "--version")
@@ -68,6 +70,15 @@ def _run(arguments: list[str]) -> int:
         raise ValueError(f"There is no {word} {name!r}.{nearest(name, _WORDS)} Commands: {', '.join(COMMANDS)}.")
     module, options, _ = COMMANDS[name]
     kind = getattr(importlib.import_module(module), options)
+    if isinstance(kind, dict):  # a command of several, such as `residual study lesion`
+        if not rest or rest[0] in ("-h", "--help"):
+            print(_inner_help(name, kind))
+            return 0
+        inner, *rest = rest
+        if inner not in kind:
+            raise ValueError(f"There is no `residual {name} {inner}`.{nearest(inner, kind)} There are: {', '.join(kind)}.")
+        name, (module, options, _) = f"{name} {inner}", kind[inner]
+        kind = getattr(importlib.import_module(module), options)
     from residual.cli.parsing import parse
 
     command: Command | None = parse(kind, name, rest)
@@ -81,6 +92,12 @@ def _help() -> str:
     lines = [f"  {name:<{width}}  {line}" for name, (_, _, line) in COMMANDS.items()]
     options = ["  -h, --help     this text", "  -V, --version  the version of residual"]
     return "\n".join([USAGE, "", (about or "").splitlines()[0], "", "commands:", *lines, "", "options:", *options])
+
+
+def _inner_help(name: str, inner: dict[str, tuple[str, str, str]]) -> str:
+    width = max(map(len, inner))
+    lines = [f"  {word:<{width}}  {line}" for word, (_, _, line) in inner.items()]
+    return "\n".join([f"usage: residual {name} NAME [OPTIONS]   (residual {name} NAME --help says more)", "", *lines])
 
 
 def _mistake(message: str) -> int:

@@ -84,18 +84,17 @@ class Predict:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """One HTML page on a run, or on several side by side. It needs no network and no other file."""
+    """One HTML page on runs, studies and models; several are put side by side. It needs no network and no other file."""
 
-    runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN...", help_behavior_hint="")]]
-    """Run folders."""
-    out: Annotated[str, arg(metavar="FILE", help_behavior_hint="(default: report.html in the first run's folder)")] = ""
+    things: Positional[Annotated[tuple[str, ...], arg(metavar="THING...", help_behavior_hint="")]]
+    """Run folders, folders of study results, model files (of any known library), or variants from `residual list`."""
+    out: Annotated[str, arg(metavar="FILE", help_behavior_hint="(default: report.html in the first one's folder, or MODEL.html)")] = ""
     """Where to write the page."""
 
     def run(self) -> int:
-        from residual.report import write_report
-        from residual.runs import open_run
+        from residual.report import open_thing, write_report
 
-        print(write_report([open_run(path) for path in self.runs], Path(self.out) if self.out else None))
+        print(write_report([open_thing(name) for name in self.things], Path(self.out) if self.out else None))
         return 0
 
 

@@ -60,6 +60,8 @@ class Train:
     """The run's folder; runs/DATA-MODEL-N where none is named."""
     resume: Annotated[str, arg(metavar="RUN", help_behavior_hint="")] = ""
     """Go on with a run that was stopped, to the very weights it would have ended in."""
+    start: Annotated[str, arg(metavar="MODEL", help_behavior_hint="")] = ""
+    """A run or a model file whose weights to go on from, with its classes and preprocessing, instead of first values."""
     time: Annotated[str, arg(metavar="TIME", help_behavior_hint="")] = ""
     """Train to the best accuracy within this time: 60s, 5m, 1.5h. Validation counts, loading and the final test do not."""
     backend: Annotated[str, arg(metavar="NAME")] = "torch"
@@ -85,12 +87,13 @@ class Train:
         from residual.training import experiment as training
 
         if self.resume:
-            if fields or self.data or self.out or self.recipe != "default" or self.backend != "torch":
+            if fields or self.data or self.out or self.start or self.recipe != "default" or self.backend != "torch":
                 raise ValueError(f"--resume goes on with the run as it is: leave out everything beside `--resume {self.resume}`.")
             return training.resume(self.resume, progress=progress)
         if not self.data:
             raise ValueError("`residual train` needs DATA, for instance `residual train digits`, or --resume RUN.")
-        return training.begin(self.data, self.recipe, fields, backend=self.backend, out=self.out or None, progress=progress)
+        out = self.out or None
+        return training.begin(self.data, self.recipe, fields, backend=self.backend, out=out, progress=progress, start=self.start)
 
     def _train(self, experiment: "Experiment", display: Any) -> int:
         from residual.training import experiment as training

@@ -32,8 +32,11 @@ from residual.training.loop import Setting, State, StepEnd, fit
 from residual.training.machine import machine
 from residual.training.portable import PortableState
 from residual.training.prepare import Prepared, Progress, prepare
+from residual.training.recipes import RECIPES
 from residual.training.recipes import recipe as recipe_named
+from residual.training.start import begin_from, put_weights
 from residual.training.tensorboard import Board
+from residual.training.views import COST
 from residual.weights import SavedModel
 from residual.weights import save as save_model
 
@@ -53,17 +56,19 @@ class Experiment:
 
 
 def train(
-    data: Any, model: str = "", recipe: str = "default", *, backend: str = "torch", out: str | Path | None = None, **fields: Any
-) -> Run:
+    data: Any, model: str = "", recipe: str = "default", *, backend: str = "torch", out: str | Path | None = None,
+    start: str | Path = "", **fields: Any,
+) -> Run:  # fmt: skip
     """The run of a training on `data`: a name, a folder, or arrays (images uint8 N H W [C], labels).
 
     `fields` are the recipe's, e.g. `epochs=5, time=60`. `model` is short for the field of that name. `backend` is the framework whose
-    own means train: "torch", "tensorflow", "jax" or "mxnet"; all but the first know SGD and the basic augmentation only.
+    own means train: "torch", "tensorflow", "jax" or "mxnet"; all but the first know SGD and the basic augmentation only. `start` is a model
+    file or a run whose weights the training goes on from.
 
     Raises:
         ValueError: one sentence on what is wrong with the data, a name or a field.
     """
-    experiment = begin(data, recipe, {**({"model": model} if model else {}), **fields}, backend=backend, out=out)
+    experiment = begin(data, recipe, {**({"model": model} if model else {}), **fields}, backend=backend, out=out, start=start)
     for _ in proceed(experiment):
         pass
     finish(experiment)
@@ -72,26 +77,36 @@ def train(
 
 def begin(
     data: Any, recipe: str, fields: dict[str, Any], *, backend: str = "torch", out: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | None = None, start: str | Path = "",
 ) -> Experiment:  # fmt: skip
-    """A new run, its folder made and its first checkpoint written; nothing is written when the data or a field is wrong."""
+    """A new run, its folder made and its first checkpoint written; nothing is written when the data or a field is wrong.
+
+    `start` is a model file or a run whose weights the training goes on from, instead of first values.
+    """
     base = recipe_named(recipe)
     check_backend(backend)
     if backend != "torch":
         check_recipe(adjusted(base, fields), backend)
+        fields = {"compile": False, **fields}
     folder = _new_folder(out, data, fields.get("model", base.model))
     if isinstance(data, str | Path) and Path(data).expanduser().is_dir():
         data = Path(data).expanduser().resolve()  # so that the run still finds it from another folder
     source = open_source(data)
     seen = look(source.splits["train"])
     told = Data(size=seen.size, channels=seen.channels, count=len(source.splits["train"]), classes=source.classes)
-    choice = choose(base, recipe == "default", fields, told, machine())
+    begun = begin_from(start, told, fields) if start else None
+    choice = choose(base, RECIPES[recipe].fitted, fields, told, machine(), start=begun)
     if backend != "torch":
         choice = replace(choice, half=False, reasons=(*choice.reasons, f"Framework: {backend}; speeds were measured with PyTorch."))
     prepared = prepare(source, choice.recipe, choice.size, told.channels, device=_device(backend), progress=progress)
+    cleaned = begun.preprocessing if begun and begun.preprocessing else prepared.preprocessing
+    prepared = replace(prepared, preprocessing=replace(cleaned, views=choice.recipe.views))
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(folder=folder, record=_record(source, data, recipe, choice, prepared, backend=backend))
     experiment = _experiment(run, source, choice.recipe, choice.architecture, prepared, half=choice.half)
+    if begun:
+        run.record["start"] = str(start)
+        put_weights(experiment.state, begun.weights)
     _save(experiment)
     run.write()  # last: a folder with a run.json can be resumed
     return experiment
@@ -178,6 +193,7 @@ def _experiment(run: Run, source: Source, recipe: Recipe, arch: Architecture, pr
     normalise, size, reserve = Normaliser(prepared.preprocessing, device), prepared.preprocessing.size, 0.0
     if recipe.time and prepared.validation is not None:
         reserve = seconds_of(model, prepared.validation, normalise, size=size, batch=max(recipe.batch_size, 64), half=half)
+        reserve *= COST[recipe.views]
     setting = Setting(
         recipe=recipe, train=prepared.train, validation=prepared.validation, normalise=normalise, size=size, device=device, half=half,
         call=torch.compile(model) if recipe.compile else model, reserve=min(reserve, recipe.time / 2),
