@@ -7,17 +7,19 @@ import json
 import math
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from residual.architecture import Architecture, changed
+from residual.architecture import architecture_from
 from residual.cost import Cost, network_cost
 from residual.layers import Network
 from residual.plan import plan
 from residual.recipe import EpochEnd, Recipe
 from residual.runs import Run
 from residual.training.metrics import Evaluation, evaluation_from
+from residual.weights import SavedModel
 
 _ORDER = ("evaluation-test", "evaluation-validation", "evaluation-train")
 
@@ -28,7 +30,9 @@ class Seen:
 
     Attributes:
         evaluations: by file name without its ending; the run's own test, validation and train first.
-        cost: of the network on the run's pictures; None, as `network`, where the record does not say the architecture.
+        cost: of the network on the run's pictures; None, as `network` and `size`, where the record does not say the architecture.
+        size: height and width of the run's pictures.
+        saved: the model it kept; None where there is none, or it is damaged.
     """
 
     name: str
@@ -38,6 +42,8 @@ class Seen:
     evaluations: dict[str, Evaluation]
     network: Network | None
     cost: Cost | None
+    size: tuple[int, int] | None
+    saved: SavedModel | None
 
     @property
     def result(self) -> Evaluation | None:
@@ -54,24 +60,26 @@ class Seen:
 
 def see(run: Run, name: str) -> Seen:
     """Everything that the run's folder holds for the page."""
-    network = cost = None
+    network = cost = size = saved = None
     try:
-        base = Architecture(depths=(1,), inner_widths=(1,), out_widths=(1,), strides=(1,))
-        network = plan(changed(base, run.record["architecture"]))
+        network = plan(architecture_from(run.record["architecture"]))
         height, width = run.record["preprocessing"]["size"]
-        cost = network_cost(network, (height, width))
+        size = (int(height), int(width))
+        cost = network_cost(network, size)
     except (KeyError, TypeError, ValueError):  # a record of another age; the page then has no drawing
-        network = cost = None
+        network = cost = size = None
+    with suppress(OSError, ValueError):  # a run that has kept no model yet
+        saved = run.saved()
     return Seen(
         name=name, run=run, recipe=run.recipe if "recipe" in run.record else Recipe(), events=tuple(run.events()),
-        evaluations=_evaluations(run.folder), network=network, cost=cost,
+        evaluations=_evaluations(run.folder), network=network, cost=cost, size=size, saved=saved,
     )  # fmt: skip
 
 
 def names(runs: Sequence[Run]) -> list[str]:
     """A name for each run: as many last parts of its path as tell them all apart."""
     paths = [run.folder.resolve().parts for run in runs]
-    for length in range(1, max(map(len, paths)) + 1):
+    for length in range(1, max(map(len, paths), default=0) + 1):
         found = ["/".join(parts[-length:]) for parts in paths]
         if len(set(found)) == len(found):
             return found

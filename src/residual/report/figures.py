@@ -18,12 +18,17 @@ MOST_CLASSES = 40  # rows that a confusion matrix is readable with
 _MOST_POINTS = 1500  # of the step losses
 _SERIES = 7
 _DASHES = ("solid", "dash", "dashdot", "longdash")
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A plot: `label` says what it shows, `caption` what to know when reading it, `height` is in pixels; `wide`: over both columns."""
+    """A plot: `label` says what it shows, `caption` what to know when reading it, `height` is in pixels.
+
+    Attributes:
+        wide: over both columns.
+        turns: three-dimensional, with a slider that turns it.
+    """
 
     name: str
     title: str
@@ -33,6 +38,7 @@ class Figure:
     layout: dict[str, Any]
     height: int = 300
     wide: bool = False
+    turns: bool = False
 
     def spec(self) -> dict[str, Any]:
         return {"data": self.data, "layout": self.layout}
@@ -58,12 +64,33 @@ def curves(runs: Sequence[tuple[str, Sequence[EpochEnd]]], smoothing: float = 0.
     return [loss, accuracy]
 
 
+def results(runs: Sequence[tuple[str, Evaluation | None]]) -> list[Figure]:
+    """Right answers of each run with the 95 % interval; none where fewer than two were measured."""
+    measured = [(name, found) for name, found in runs if found is not None]
+    if len(measured) < 2:
+        return []
+    shares = [100 * found.top1 for _, found in measured]
+    up, down = ([100 * abs(found.interval[end] - found.top1) for _, found in measured] for end in (1, 0))
+    told = [f"{found.split}, {found.count:,} pictures" for _, found in measured]
+    trace = line(shares, range(len(measured)), "right", "@s2", mode="markers") | {
+        "error_x": {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": "@text", "thickness": 1.5},
+        "text": told, "hovertemplate": "%{x:.2f} %<br>%{text}<extra></extra>",
+    }  # fmt: skip
+    places = {"tickvals": list(range(len(measured))), "ticktext": [escape(_short(name)) for name, _ in measured], "tickmode": "array"}
+    return [Figure(
+        name="results", title="Right answers", label="Share of right answers of each run with its 95 % interval", data=[trace],
+        caption="Bars: 95 % interval of each. Where they overlap widely, the difference may be chance.",
+        layout={"xaxis": {"ticksuffix": " %"}, "yaxis": {**places, "autorange": "reversed"}, "showlegend": False},
+        height=110 + 34 * len(measured), wide=True,
+    )]  # fmt: skip
+
+
 def rate(recipe: Recipe, events: Sequence[EpochEnd]) -> Figure:
     """The learning rate over the progress of the run."""
     progress = np.linspace(0, 1, 201)
     unit = "time" if recipe.time else "steps"
-    planned = _line(progress * 100, [learning_rate(float(p), recipe) for p in progress], "recipe", "@s2", mode="lines")
-    used = _line([e.progress * 100 for e in events], [e.learning_rate for e in events], "at the end of an epoch", "@s1", mode="markers")
+    planned = line(progress * 100, [learning_rate(float(p), recipe) for p in progress], "recipe", "@s2", mode="lines")
+    used = line([e.progress * 100 for e in events], [e.learning_rate for e in events], "at the end of an epoch", "@s1", mode="markers")
     return Figure(
         name="rate", title="Learning rate", label=f"Learning rate over the share of the {unit} done",
         caption="Points: the rate of the last step of each epoch.",
@@ -89,7 +116,7 @@ def steps(events: Sequence[EpochEnd]) -> Figure | None:
     return Figure(
         name="steps", title="Loss of each step", label="Training loss of each step",
         caption=f"Each point is the mean of {group} steps." if group > 1 else "One point for each optimizer step.",
-        data=[_line(x, y, "training", "@s1", mode="lines" if len(x) > 1 else "markers") | {"line": {"color": "@s1", "width": 1}}],
+        data=[line(x, y, "training", "@s1", mode="lines" if len(x) > 1 else "markers") | {"line": {"color": "@s1", "width": 1}}],
         layout={"xaxis": {"title": {"text": "step"}}, "yaxis": {"rangemode": "tozero"}, "showlegend": False},
     )  # fmt: skip
 
@@ -179,18 +206,19 @@ def _pair(runs: Sequence[tuple[str, Sequence[EpochEnd]]], what: str, scale: floa
             several = len(runs) > 1
             colour = f"@s{number % _SERIES + 1}" if several else "@s1" if part == "train" else "@s2"
             told = "training" if part == "train" else "validation"
-            trace = _line(x, y, f"{escape(name)}, {told}" if several else told, colour, mode="lines+markers" if len(x) <= 30 else "lines")
+            trace = line(x, y, f"{escape(name)}, {told}" if several else told, colour, mode="lines+markers")
             dash = "dot" if part == "train" else _DASHES[number // _SERIES % len(_DASHES)] if several else "solid"
             trace["line"] |= {"dash": dash}
             if several:
                 held = any(getattr(e, f"validation_{what}") is not None for e in events)
                 trace |= {"legendgroup": str(number), "showlegend": part == "validation" or not held}
-            trace["marker"] |= {"symbol": _SYMBOLS[number % len(_SYMBOLS)] if several else "circle", "size": 6}
+            symbol = SYMBOLS[number % len(SYMBOLS)] if several else "circle" if part == "train" else "square"
+            trace["marker"] |= {"symbol": symbol, "size": 6, "maxdisplayed": 30}
             traces.append(trace)
     return traces
 
 
-def _line(x: Any, y: Any, name: str, colour: str, *, mode: str) -> dict[str, Any]:
+def line(x: Any, y: Any, name: str, colour: str, *, mode: str) -> dict[str, Any]:
     return {
         "type": "scatter", "mode": mode, "x": _plain(x), "y": _plain(y), "name": name, "line": {"color": colour, "width": 2},
         "marker": {"color": colour, "size": 7},

@@ -18,7 +18,8 @@
   };
 
   const axis = (own) => ({
-    gridcolor: colour("line"), linecolor: colour("line"), zerolinecolor: colour("line"), automargin: true, ...own,
+    gridcolor: colour("line"), linecolor: colour("line"), zerolinecolor: colour("line"), automargin: true, exponentformat: "power",
+    ...own,
     title: { standoff: 6, ...(own && own.title) },
   });
 
@@ -31,13 +32,25 @@
       hoverlabel: { bgcolor: colour("surface"), bordercolor: colour("line"), font: { color: colour("text") } },
       dragmode: window.matchMedia("(pointer: fine)").matches ? "zoom" : false, ...own,
     };
+    if (own.scene) {
+      const sides = ["xaxis", "yaxis", "zaxis"].map((name) => [name, axis(own.scene[name])]);
+      full.scene = { ...own.scene, ...Object.fromEntries(sides) };
+      return full;
+    }
     for (const name of ["xaxis", "yaxis", "yaxis2"]) if (name !== "yaxis2" || own[name]) full[name] = axis(own[name]);
     return full;
   };
 
-  const config = {
+  const config = (turns) => ({
     responsive: true, displaylogo: false, showTips: false, displayModeBar: "hover",
-    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+    modeBarButtons: [turns ? ["toImage", "orbitRotation", "resetCameraDefault3d"] : ["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+  });
+
+  // Where a surface is seen from: as it was turned, else as planned, from further off where there is little room.
+  const seen = (place, camera) => {
+    if (place._fullLayout && place._fullLayout.scene) return place._fullLayout.scene.camera;
+    const far = Math.max(1, 480 / place.clientWidth), { x, y, z } = camera.eye;
+    return { ...camera, eye: { x: far * x, y: far * y, z: far * z } };
   };
 
   const draw = (theme) => {
@@ -45,9 +58,11 @@
     const drawing = Object.entries(figures).map(([name, figure]) => {
       const place = document.querySelector(`[data-figure="${name}"]`);
       const own = coloured(figure.layout);
+      if (own.scene) own.scene.camera = seen(place, own.scene.camera);
       const labels = own.xaxis && own.xaxis.ticktext;
       if (labels && labels.length > 12 && place.clientWidth < 560) own.xaxis.showticklabels = false;
-      return Plotly.react(place, coloured(figure.data), layout(own), config);
+      const paper = root.classList.contains("paper") ? { width: place.clientWidth } : {};
+      return Plotly.react(place, coloured(figure.data), { ...layout(own), ...paper }, config(Boolean(own.scene)));
     });
     Promise.all(drawing).then(() => { root.dataset.drawn = theme; });
   };
@@ -59,16 +74,45 @@
   });
   system.addEventListener("change", () => draw(current()));
 
-  // On paper: light, and nothing folded.
+  // On paper: light, nothing folded but blocks that are alike, and plots as wide as a sheet.
   let folded = [];
   window.addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("details:not([open])")];
+    folded = [...document.querySelectorAll("details:not([open]):not(.fold)")];
     folded.forEach((part) => { part.open = true; });
+    root.classList.add("paper");
     draw("light");
   });
   window.addEventListener("afterprint", () => {
     folded.forEach((part) => { part.open = false; });
+    root.classList.remove("paper");
     draw(current());
   });
+
+  // A slider for each surface: the eye walks around it at its own height.
+  for (const slider of document.querySelectorAll("[data-turns]")) {
+    const place = document.querySelector(`[data-figure="${slider.dataset.turns}"]`);
+    slider.addEventListener("input", () => {
+      const eye = place._fullLayout.scene.camera.eye, far = Math.hypot(eye.x, eye.y), angle = slider.value * Math.PI / 180;
+      Plotly.relayout(place, { "scene.camera.eye": { x: far * Math.cos(angle), y: far * Math.sin(angle), z: eye.z } });
+    });
+  }
+
+  // What a box of the drawing says, under the pointer or the focus.
+  const tip = document.getElementById("tip");
+  const hide = () => { tip.hidden = true; };
+  const show = (event) => {
+    const part = event.target.closest && event.target.closest("[data-tip]");
+    if (!part) { hide(); return; }
+    tip.textContent = part.dataset.tip;
+    tip.hidden = false;
+    const box = part.getBoundingClientRect(), own = tip.getBoundingClientRect();
+    const below = box.bottom + 8 + own.height < window.innerHeight;
+    tip.style.left = `${Math.max(8, Math.min(box.left, window.innerWidth - own.width - 8))}px`;
+    tip.style.top = `${below ? box.bottom + 8 : Math.max(8, box.top - own.height - 8)}px`;
+  };
+  for (const name of ["pointerover", "focusin", "click"]) document.addEventListener(name, show);
+  document.addEventListener("focusout", hide);
+  document.addEventListener("scroll", hide, { passive: true });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
   draw(current());
 })();
