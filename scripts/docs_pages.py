@@ -58,6 +58,8 @@ def write(place: Path) -> None:
     (place / "reference").mkdir(exist_ok=True)
     for name, text in pages.items():
         (place / "reference" / f"{name}.md").write_text(text, encoding="utf-8")
+    results = place / "results.md"
+    results.write_text(results.read_text(encoding="utf-8") + _reproduced(place), encoding="utf-8")
     for path in sorted((place / "notebooks").glob("*.ipynb")):
         path.with_suffix(".md").write_text(_notebook(path), encoding="utf-8")
 
@@ -152,6 +154,18 @@ def _studies() -> str:
             parts += [f"\n## `residual.study.{path.stem}`\n\n", _doc(tree), "\n"]
             parts += [_entry(f"study.{path.stem}", name) for name in public]
     return "".join(parts)
+
+
+def _reproduced(place: Path) -> str:
+    """The part of the results page that lists what `residual reproduce` wrote into docs/results."""
+    rows = [["what", "verdict"]]
+    for path in sorted((place / "results").glob("*/result.md")):
+        text = path.read_text(encoding="utf-8")
+        title, verdict = re.search(r"^# (.*)$", text, re.M), re.search(r"\*\*Verdict: (.*?)\*\*", text)
+        if not (title and verdict):
+            raise SystemExit(f"docs_pages.py: {path} has no title or no verdict; write it anew with `residual reproduce`.")
+        rows.append([f"[{title[1]}]({path.relative_to(place)})", verdict[1]])
+    return "\n## The papers, made again\n\nEach page says what was scaled down.\n\n" + _table(rows) if rows[1:] else ""
 
 
 def _notebook(path: Path) -> str:

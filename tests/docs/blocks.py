@@ -40,7 +40,8 @@ class Block:
 
 
 def pages() -> list[Path]:
-    return sorted(DOCS.rglob("*.md"))
+    """All but the results, which say what was run when they were made."""
+    return [path for path in sorted(DOCS.rglob("*.md")) if DOCS / "results" not in path.parents]
 
 
 def blocks(page: Path) -> list[Block]:

@@ -170,7 +170,9 @@ def test_a_surface_turns_by_its_slider_and_by_the_mouse(chromium, pages):
         assert abs(x) < 1e-6
         assert z == pytest.approx(before[2])
         assert y == pytest.approx(-((before[0] ** 2 + before[1] ** 2) ** 0.5))
-        box = view.page.locator("[data-figure=study1-surface0]").bounding_box()
+        surface = view.page.locator("[data-figure=study1-surface0]")
+        surface.scroll_into_view_if_needed()
+        box = surface.bounding_box()
         view.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 150)
         view.page.mouse.down()
         view.page.mouse.move(box["x"] + box["width"] / 2 + 90, box["y"] + 150, steps=4)

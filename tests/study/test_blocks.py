@@ -78,6 +78,10 @@ def test_inception_with_paths_removed() -> None:
     rows = {row.case: row for row in removed_paths(INCEPTION_3A, 28)}
     whole, bare = rows["all four paths"], rows["without 1x1-5x5, pool-1x1"]
     assert (whole.output[0], bare.output[0]) == (256, 192)
+    assert list(rows) == [
+        "all four paths", "without 1x1-5x5", "without pool-1x1", "without 1x1-5x5, pool-1x1", "without 1x1, 1x1-5x5, pool-1x1",
+    ]  # fmt: skip
+    assert whole.parameters - rows["without pool-1x1"].parameters == 192 * 32 + 32
     assert whole.parameters - rows["without 1x1-5x5"].parameters == 192 * 16 + 16 + 16 * 32 * 25 + 32
     assert rows["without 1x1-5x5"].receptive_field == 3
     assert "residual block" in bare.told

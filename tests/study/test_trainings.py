@@ -116,6 +116,7 @@ def test_a_net_is_known_by_its_description(tmp_path: Path) -> None:
     unnamed = made(tmp_path / "a", architecture=arch)
     unnamed.record["model"] = "auto"
     assert training(unnamed, target("table6"), PAPER).net == "ResNet-32"
+    assert training(made(tmp_path / "d", "resnet18_d2l"), target("d2l"), recipe("d2l")).net == "ResNet-18 of the chapter"
     other = made(tmp_path / "b", "cifar_plain20")
     with pytest.raises(ValueError, match=r"is a cifar_plain20, which table6 has not; its nets: ResNet-20"):
         training(other, target("table6"), PAPER)

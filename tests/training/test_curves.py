@@ -17,9 +17,11 @@ ARRAYS = (STREAM.integers(0, 256, (120, 8, 8, 3), np.uint8), np.arange(120) % 10
 RECIPE = recipe("paper-cifar", epochs=2, batch_size=16, channels_last=False)
 
 
-def test_the_steps_are_a_run_s(tmp_path: Path) -> None:
-    ends, weights = curves.train(curves.ground(ARRAYS, RECIPE), architecture("cifar_resnet8"), 0)
-    fields = {"epochs": 2, "batch_size": 16, "channels_last": False}
+@pytest.mark.parametrize(("seed", "validation"), [(0, 0.1), (3, 0.0)])  # a run cuts its validation split by its seed, a study by 0
+def test_the_steps_are_a_run_s(seed: int, validation: float, tmp_path: Path) -> None:
+    ground = curves.ground(ARRAYS, replace(RECIPE, validation=validation))
+    ends, weights = curves.train(ground, architecture("cifar_resnet8"), seed)
+    fields = {"epochs": 2, "batch_size": 16, "channels_last": False, "validation": validation, "seed": seed}
     run = residual.train(ARRAYS, "cifar_resnet8", "paper-cifar", out=tmp_path / "r", **fields)
     told = list(run.events())
     assert [end.losses for end in ends] == [end.losses for end in told]

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "convert": ("residual.cli.conversion", "Convert", "weights of any known library into another's, with a proof that they agree"),
     "study": ("residual.cli.study", "STUDIES", "why residual networks work: the papers' experiments on models of your own"),
     "grow": ("residual.cli.grow", "Grow", "make a trained network deeper without changing what it computes"),
+    "reproduce": ("residual.cli.reproduce", "Reproduce", "a table or figure of the papers made again, with a verdict"),
     "doctor": ("residual.cli.data", "Doctor", "what is wrong with a folder of pictures"),
 }
 _WORDS = (*COMMANDS, "--help", "--version")

@@ -28,6 +28,7 @@ STUDIES: dict[str, str] = {
     "landscape": "residual.study.landscape",
     "lesion": "residual.study.lesion",
     "nesting": "residual.study.nesting",
+    "reproduction": "residual.study.reproduction",
     "responses": "residual.study.responses",
 }
 
