@@ -23,21 +23,32 @@ class Recipe:
         time: seconds of training, validation included; 0 is no budget. The schedule then follows the time used.
         batch_size: pictures per optimizer step.
         accumulate: parts that a batch is cut into to fit in memory; gradients are summed over them.
+        optimizer: "sgd" or "adamw".
+        learning_rate: the peak of the schedule.
         momentum: of SGD; beta 1 of AdamW.
+        nesterov: Nesterov's form of SGD's momentum.
+        weight_decay: of convolutions and linear layers, in the gradient (SGD) or apart from it (AdamW).
         decay_norm_and_bias: weight decay also on batch norm and biases, as the 2015 papers did.
         schedule: "constant", "steps" (times `step_factor` at each milestone), "cosine", "triangle" (up to `warmup`, then linearly down).
-        milestones: shares of progress.
+        milestones: shares of progress at which "steps" lowers the rate.
+        step_factor: what the rate is multiplied by at each milestone.
         warmup: share of progress in which the rate rises linearly from 0.
         final_share: where "cosine" and "triangle" end, as a share of `learning_rate`.
         warmup_rate: rate until the running training error falls below `warmup_error`; 0 is no such rule. He et al. 2015, section 4.2.
+        warmup_error: the training error, as a share, at which `warmup_rate` ends.
+        label_smoothing: share of the target that is spread evenly over all classes. Szegedy et al. 2016, section 7.
         flip: mirror at random, or in turn ("alternate": each picture in every second epoch; Jordan 2024).
-        crop_padding: pixels added on each side before a random crop of the old size; `crop_mode`: mean pixels ("zero") or mirrored ones.
-        crop_scale: area range of a random resized crop; (1, 1) is none. `crop_ratio`: its range of width / height.
+        crop_padding: pixels added on each side before a random crop of the old size.
+        crop_mode: what `crop_padding` adds: mean pixels ("zero") or mirrored ones.
+        crop_scale: area range of a random resized crop; (1, 1) is none.
+        crop_ratio: range of width / height of a random resized crop.
         lighting: standard deviation of AlexNet's colour noise along the principal components of ImageNet's colours.
         erasing: probability that a rectangle of a picture is erased. Zhong et al. 2017.
-        mixup: alpha of mixup (Zhang et al. 2018); `cutmix`: alpha of CutMix (Yun et al. 2019); 0 is none, both: one or the other at random.
+        mixup: alpha of mixup (Zhang et al. 2018); 0 is none.
+        cutmix: alpha of CutMix (Yun et al. 2019); 0 is none. With mixup too, one or the other at random.
         ema: decay per step of the averaged weights, which are then those validated and kept; 0 is none.
         precision: "bfloat16" is autocast; "auto" takes it where the machine is fast at it.
+        channels_last: memory layout N H W C of pictures and weights.
         compile: torch.compile of the model.
         centering: what is subtracted from the pixels: the mean of each channel (and divided by its deviation), of each pixel, or nothing.
         crop: share of the short side kept at evaluation.
@@ -46,6 +57,7 @@ class Recipe:
         validation: share of the training data held out to choose on; 0 is none.
         patience: epochs without a better validation accuracy after which training stops; 0 is never.
         keep: which weights are saved: of the best epoch on the validation split, or of the last.
+        seed: of first values, of the validation cut and of all augmentation.
     """
 
     model: str = "auto"

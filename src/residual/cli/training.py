@@ -35,7 +35,7 @@ def _change_fields() -> list[tuple[str, Any, Any]]:
     helps, found = _help_of(), []
     for name, hint in get_type_hints(Recipe).items():
         if name not in _OWN:
-            text = arg(help=helps.get(name, f"See {name.split('_')[0]}."), help_behavior_hint="")
+            text = arg(help=helps[name], help_behavior_hint="")
             found.append((name, Annotated[hint | None, text], dataclasses.field(default=None)))
     return found
 
@@ -55,7 +55,7 @@ class Train:
     data: Positional[Annotated[str, arg(metavar="DATA", help_behavior_hint="")]] = ""
     """What to train on."""
     recipe: Annotated[str, arg(metavar="NAME")] = "default"
-    """default, d2l, paper-cifar or paper-imagenet."""
+    """default, speed, strong, d2l, paper-cifar or paper-imagenet."""
     out: Annotated[str, arg(metavar="FOLDER", help_behavior_hint="")] = ""
     """The run's folder; runs/DATA-MODEL-N where none is named."""
     resume: Annotated[str, arg(metavar="RUN", help_behavior_hint="")] = ""

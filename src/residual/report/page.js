@@ -43,12 +43,15 @@
 
   const config = (turns) => ({
     responsive: true, displaylogo: false, showTips: false, displayModeBar: "hover",
-    modeBarButtons: [turns ? ["toImage", "orbitRotation", "resetCameraDefault3d"] : ["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+    modeBarButtons: [turns ? ["toImage", "tableRotation", "resetCameraDefault3d"] : ["toImage", "zoom2d", "pan2d", "resetScale2d"]],
   });
+
+  // The layout's camera lags behind one that was dragged after the slider had moved it; the scene's own does not.
+  const cameraOf = (place) => place._fullLayout.scene._scene.getCamera();
 
   // Where a surface is seen from: as it was turned, else as planned, from further off where there is little room.
   const seen = (place, camera) => {
-    if (place._fullLayout && place._fullLayout.scene) return place._fullLayout.scene.camera;
+    if (place._fullLayout && place._fullLayout.scene) return cameraOf(place);
     const far = Math.max(1, 480 / place.clientWidth), { x, y, z } = camera.eye;
     return { ...camera, eye: { x: far * x, y: far * y, z: far * z } };
   };
@@ -59,6 +62,7 @@
       const place = document.querySelector(`[data-figure="${name}"]`);
       const own = coloured(figure.layout);
       if (own.scene) own.scene.camera = seen(place, own.scene.camera);
+      if (own.scene && place.clientWidth < 480) own.scene.zaxis.title.text = ""; // the caption says it
       const labels = own.xaxis && own.xaxis.ticktext;
       if (labels && labels.length > 12 && place.clientWidth < 560) own.xaxis.showticklabels = false;
       const paper = root.classList.contains("paper") ? { width: place.clientWidth } : {};
@@ -92,7 +96,7 @@
   for (const slider of document.querySelectorAll("[data-turns]")) {
     const place = document.querySelector(`[data-figure="${slider.dataset.turns}"]`);
     slider.addEventListener("input", () => {
-      const eye = place._fullLayout.scene.camera.eye, far = Math.hypot(eye.x, eye.y), angle = slider.value * Math.PI / 180;
+      const eye = cameraOf(place).eye, far = Math.max(0.3, Math.hypot(eye.x, eye.y)), angle = slider.value * Math.PI / 180;
       Plotly.relayout(place, { "scene.camera.eye": { x: far * Math.cos(angle), y: far * Math.sin(angle), z: eye.z } });
     });
   }

@@ -59,7 +59,7 @@ def _turning(name: str, told: str, surface: Surface, low: float, high: float) ->
         layout={"scene": {
             "xaxis": {**axis, "title": {"text": "alpha"}}, "yaxis": {**axis, "title": {"text": "beta"}},
             "zaxis": {**axis, **ticks, "title": {"text": "loss"}, "range": [low - 0.25 * (high - low or 1), high]},
-            "aspectmode": "cube", "dragmode": "orbit",
+            "aspectmode": "cube", "dragmode": "turntable",
             "camera": {"eye": {"x": 1.6, "y": 1.4, "z": 0.95}, "center": {"x": 0, "y": 0, "z": -0.16}},
         }, "margin": {"l": 0, "r": 0, "t": 0, "b": 0}},
         turns=True,
