@@ -43,7 +43,8 @@ def test_options_and_json(place: Path, tmp_path: Path, capsys: pytest.CaptureFix
     told = json.loads(capsys.readouterr().out)
     assert told["architecture"]["stride_on"] == "conv1"
     assert told["classes"] == ["ant", "bee", "cat"]
-    assert told["preprocessing"] == {"size": [64, 96], "channels": 3, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "crop": 1.0}
+    wanted = {"size": [64, 96], "channels": 3, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "crop": 1.0, "views": "one"}
+    assert told["preprocessing"] == wanted
     assert residual.load(tmp_path / "net.safetensors").plan.architecture.stride_on == "conv1"
 
 

@@ -151,7 +151,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("predict {}/finished {}/good --csv {}/none/here.csv", "here.csv"),
     ("report", "needs at least one run"),
     ("report {}/absent", "absent"),
-    ("report {}/good", "is not a run"),
+    ("report {}/good", "is neither a run nor a study's result"),
     ("doctor", "needs FOLDER"),
     ("doctor {}/absent", "absent"),
     ("doctor {}/file.txt", "is a file"),

@@ -11,7 +11,7 @@ from residual.study.claims import Claim, Spread, spread
 from residual.study.landscape_shape import shape_of
 from residual.study.shattering import Curve
 from residual.study.store import Finding, load, save
-from tests.report.comparison_findings import blocks_result, degradation_result, nesting_result
+from tests.report.comparison_findings import blocks_result, degradation_result, nesting_result, reproduction_result
 
 HOSTILE = "<b>net</b>"
 
@@ -29,7 +29,12 @@ def study(folder: Path, name: str, result: Any) -> Study:
 def every(base: Path) -> dict[str, Study]:
     """One finding of each study that has a page of its own."""
     made = {"responses": responses_result(), "gradients": gradients_result(), "lesion": lesion_result(), "landscape": landscape_result()}
-    made |= {"degradation": degradation_result(), "nesting": nesting_result(), "blocks": blocks_result()}
+    made |= {
+        "degradation": degradation_result(),
+        "nesting": nesting_result(),
+        "blocks": blocks_result(),
+        "reproduction": reproduction_result(),
+    }
     return {name: study(base / name, name, result) for name, result in made.items()}
 
 

@@ -161,7 +161,7 @@ def until(view, condition):
 
 
 def test_a_surface_turns_by_its_slider_and_by_the_mouse(chromium, pages):
-    eye = "Object.values(document.querySelector('[data-figure=study1-surface0]')._fullLayout.scene.camera.eye)"
+    eye = "Object.values(document.querySelector('[data-figure=study1-surface0]')._fullLayout.scene._scene.getCamera().eye)"
     with opened(chromium, pages["landscape"], 1400) as view:
         before = view.page.evaluate(eye)
         view.page.locator("[data-turns=study1-surface0]").fill("-90")
@@ -173,9 +173,20 @@ def test_a_surface_turns_by_its_slider_and_by_the_mouse(chromium, pages):
         surface = view.page.locator("[data-figure=study1-surface0]")
         surface.scroll_into_view_if_needed()
         box = surface.bounding_box()
-        view.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 150)
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        view.page.mouse.move(x, y)
         view.page.mouse.down()
-        view.page.mouse.move(box["x"] + box["width"] / 2 + 90, box["y"] + 150, steps=4)
+        for step in range(1, 6):  # the surface follows from frame to frame
+            view.page.mouse.move(x + 10 * step, y + step)
+            view.page.wait_for_timeout(60)
         view.page.mouse.up()
         until(view, f"Math.abs({eye}[0]) > 0.1")
+        dragged = view.page.evaluate(eye)
+        assert abs(dragged[2] - before[2]) > 0.02
+        view.page.locator("[data-turns=study1-surface0]").fill("0")  # goes on from where the mouse left it
+        until(view, f"Math.abs({eye}[1]) < 1e-6")
+        assert view.page.evaluate(eye)[2] == pytest.approx(dragged[2], abs=1e-3)
+        view.page.click("#theme")  # another theme draws anew, from the same side
+        until(view, "document.documentElement.dataset.drawn === 'dark'")
+        assert view.page.evaluate(eye)[2] == pytest.approx(dragged[2], abs=1e-3)
         assert view.complaints == []

@@ -78,6 +78,15 @@ def test_the_verdicts_follow_the_errors(error: Error, seeds: int, verdicts: tupl
     assert all(claim.reason.startswith(words) for claim in found.claims[:2])
 
 
+def test_a_step_that_goes_the_other_way_is_not_hidden_by_the_ends() -> None:
+    """Among residual nets 14 layers are the best and 20 worse again, though better than 8; the plain nets are the paper's."""
+    bent = {8: 0.3, 14: 0.1, 20: 0.2}
+    found = _study(lambda kind, depth, seed: _paper(kind, depth, seed) if kind == "plain" else bent[depth] + 0.01 * seed)
+    assert [claim.verdict for claim in found.claims] == ["agrees", "agrees", "agrees", "agrees", "agrees", "differs"]
+    assert found.claims[5].reason == "Training error of 20 below 14 layers: differs; 14 below 8 layers: agrees."
+    assert [claim.verdict for claim in _study(_paper).claims] == ["agrees"] * 6
+
+
 def test_errors_by_epoch_with_their_spread() -> None:
     found = _study(_paper)
     assert [(net.kind, net.depth) for net in found.nets] == [(kind, depth) for kind in ("plain", "residual") for depth in GRID.depths]

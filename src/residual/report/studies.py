@@ -164,10 +164,14 @@ def origin(finding: Finding) -> list[tuple[str, str]]:
         pictures = f"{data['count']:,} of {data['of']:,} of the {data.get('split')} split of {pictures}, seed {data.get('seed', 0)}"
     found = [
         ("pictures", pictures), ("computing", duration(finding.seconds)),
-        ("machine", ", ".join(f"{key} {value}" for key, value in machine.items())),
+        ("machine", ", ".join(_word(key, value) for key, value in machine.items() if value != [])),
         ("versions", ", ".join(f"{name} {version}" for name, version in finding.versions.items())),
     ]  # fmt: skip
     return [(name, value) for name, value in found if value]
+
+
+def _word(key: str, value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else f"{key} {value}"
 
 
 def plain(finding: Finding) -> Shown:

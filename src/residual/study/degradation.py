@@ -7,6 +7,7 @@ a function that does. Source: He et al. 2015, arXiv:1512.03385, section 1, secti
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -174,11 +175,11 @@ def _by_epoch(runs: Sequence[Sequence[float]]) -> tuple[Spread, ...]:
 
 
 def claims(nets: Sequence[Net], curves: Sequence[Curve]) -> tuple[Claim, ...]:
-    """The two claims of figure 6, the residual nets against the plain ones of the same depth, and no vanishing gradients."""
+    """The two claims of figure 6, from end to end and at last step by step, residual against plain nets, and no vanishing gradients."""
     plain, residual = ([net for net in nets if net.kind == kind] for kind in ("plain", "residual"))
     return (
-        _ends("Plain nets: deeper is worse, in training error", plain[0], plain[-1], plain),
-        _ends("Residual nets: deeper is better, in training error", residual[-1], residual[0], residual),
+        _ends("Plain nets: the deepest is worse than the shallowest, in training error", plain[0], plain[-1], plain),
+        _ends("Residual nets: the deepest is better than the shallowest, in training error", residual[-1], residual[0], residual),
         Claim(
             claim="At the largest depth the residual net has a lower training error than the plain one", source=_SOURCE,
             verdict=_below(residual[-1].final_train, plain[-1].final_train),
@@ -187,6 +188,8 @@ def claims(nets: Sequence[Net], curves: Sequence[Curve]) -> tuple[Claim, ...]:
             f"{_told(plain[-1].final_validation)}.",
         ),
         _vanishing([curve for curve in curves if curve.kind == "plain"]),
+        _steps("Plain nets: worse with every step in depth, in training error", plain),
+        _steps("Residual nets: better with every step in depth, in training error", residual[::-1]),
     )  # fmt: skip
 
 
@@ -197,6 +200,13 @@ def _ends(claim: str, lower: Net, higher: Net, nets: Sequence[Net]) -> Claim:
     begin = told.get(verdict, f"Too few seeds to tell (at least {ENOUGH} are needed)")
     rows = ", ".join(f"{net.depth} layers {_told(net.final_train)} (validation {_told(net.final_validation)})" for net in nets)
     return Claim(claim=claim, source=_SOURCE, verdict=verdict, reason=f"{begin}. Training error in the last epoch: {rows}.")
+
+
+def _steps(claim: str, rising: Sequence[Net]) -> Claim:
+    """Every net against the next one; `rising` is in the order in which the error should rise. Stricter than the ends alone."""
+    verdicts = [_below(lower.final_train, higher.final_train) for lower, higher in pairwise(rising)]
+    rows = [f"{a.depth} below {b.depth} layers: {verdict}" for (a, b), verdict in zip(pairwise(rising), verdicts, strict=True)]
+    return Claim(claim=claim, source=_SOURCE, verdict=all_of(verdicts), reason=f"Training error of {'; '.join(rows)}.")
 
 
 def _below(lower: Spread, higher: Spread) -> Verdict:
