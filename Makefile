@@ -11,11 +11,12 @@ PYTHON ?= python3
 TORCH := torch>=2.11,<2.14
 TORCH_FROM ?=
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# without bytecode: Python writes that of the modules that are used when they are
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
 # MXNet 1.9.1 needs numpy below 1.24, which nothing else here does and no Python after 3.11 has: an environment of its own.
 MXNET_PYTHON ?= $(or $(shell command -v python3.11),$(PYTHON))
 MXNET_BIN := .venv-mxnet/bin
-MXNET_PIP := $(MXNET_BIN)/python -m pip --disable-pip-version-check install --quiet
+MXNET_PIP := $(MXNET_BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
 # Installed without their dependencies: they ask for a torch build of their own. See tests/oracles.py.
 ORACLES := "torchvision>=0.26,<0.29" "timm>=1.0.15,<2" "kornia>=0.8,<1" "kornia_rs>=0.1"
 
@@ -29,7 +30,8 @@ test: export OMP_NUM_THREADS := 1
 train: .venv/installed
 	$(BIN)/residual train digits
 
-test: .venv/installed-tests .venv-mxnet/installed-tests
+test:
+	$(MAKE) -j2 .venv/installed-tests .venv-mxnet/installed-tests
 	scripts/install-browser
 	$(BIN)/python -m pytest -m "not slow" $(SPREAD)
 	$(MXNET_BIN)/python -m pytest -m "not slow" $(SPREAD) tests/*/test_mxnet*.py

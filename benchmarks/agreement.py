@@ -35,6 +35,7 @@ RUNS = {
     "resnet18_d2l, rate 0.05": ("resnet18_d2l", "d2l", 0.05, 16, 48),
 }
 GENTLE = [run for run, (*_, rate, _, _) in RUNS.items() if rate <= 0.001]
+RESULTS = Path(__file__).parent / "results" / "agreement.json"
 Losses = npt.NDArray[np.float64]
 
 
@@ -74,6 +75,12 @@ def tolerance(run: str, torch: Losses, perturbed: int = PERTURBED) -> Losses:
     """What frameworks may be apart by each step: MARGIN times what PyTorch is apart from itself, and FLOOR at least."""
     apart = [distance(train(run, "torch", OFF, seed), torch) for seed in range(1, perturbed + 1)]
     found: Losses = np.maximum(MARGIN * np.max(apart, 0), FLOOR)
+    return found
+
+
+def recorded(run: str) -> Losses:
+    """The tolerance as it was measured, from the results beside this file."""
+    found: Losses = np.array(json.loads(RESULTS.read_text(encoding="utf-8"))["losses"][run]["tolerance"])
     return found
 
 

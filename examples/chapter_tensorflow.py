@@ -8,6 +8,7 @@ import argparse
 import os
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # fast convolutions on processors without AVX-512 too
 
 import keras
 import numpy as np

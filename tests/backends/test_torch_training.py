@@ -92,10 +92,13 @@ def test_a_dropped_path_leaves_the_shortcut_and_the_expectation() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # PyTorch's own, while it compiles
-@pytest.mark.parametrize("name", ["cifar_resnet20", "resnet50d"])
-def test_compile_without_graph_breaks(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "backend"),  # a graph that breaks does so before any backend sees it; one net is compiled to machine code as well
+    [("cifar_resnet20", "inductor"), *((name, "eager") for name in ("resnet50d", "se_resnet50", "preact_resnet50", "resnet18_d2l"))],
+)
+def test_compile_without_graph_breaks(name: str, backend: str) -> None:
     model = _model(scaled_down(VARIANTS[name]))
-    compiled = torch.compile(model, fullgraph=True)
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
     x = _x(model, 33, 32)
     _close(compiled(x), model(x), 1e-4)
 

@@ -164,7 +164,7 @@ def test_figure_6_is_read_from_its_study(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["reproduce", "fig6", "--run", str(degrading(tmp_path / "study")), "--out", str(out), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["result"]["told"] == "agrees (scaled down, other data)"
-    assert "Plain nets: deeper is worse" in told["result"]["claims"][0]["claim"]
+    assert "Plain nets: the deepest is worse" in told["result"]["claims"][0]["claim"]
     assert told["result"]["curves"][0]["net"] == "plain-8"
     assert told["scaled_down"] == ["Depths 8-20 instead of 20-32.", "letters instead of CIFAR-10."]
     assert told["data"]["name"] == "letters"

@@ -109,6 +109,7 @@ def test_compiling_pays_where_the_whole_ends_a_tenth_sooner(seconds: float, comp
 
 # PyTorch's compiler imports a module of its own that uses what PyTorch has deprecated
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.slow
 def test_compiling_is_tried_in_long_trainings_only() -> None:
     tiny = replace(DIGITS, count=100)
     told = " ".join(chosen(tiny, {"model": "cifar_resnet8", "time": 700.0}, compiling=True).reasons)
