@@ -138,16 +138,18 @@ def start(root: Path) -> subprocess.Popen[str]:
 
 
 def test_killed_while_it_fills(tmp_path: Path) -> None:
-    source = open_source(folder(tmp_path / "data", {"a": 150, "b": 150}))
-    wanted, partly = true(source), 0
-    for pause in (0.005, 0.02, 0.04):
+    source = open_source(folder(tmp_path / "data", {"a": 300, "b": 300}))
+    wanted, partly, before = true(source), 0, 0
+    for _ in range(3):
         process = start(tmp_path / "data")
-        time.sleep(pause)
+        while process.poll() is None and found(source, opened(source))[0].sum() == before:
+            pass
         process.send_signal(signal.SIGKILL)
         process.communicate()
         there, images = found(source, opened(source))
         np.testing.assert_array_equal(images[there], wanted[there])
-        partly += 0 < there.sum() < len(there)
+        before = there.sum()
+        partly += 0 < before < len(there)
     assert partly
     np.testing.assert_array_equal(filled(source, opened(source)), wanted)
 
