@@ -83,6 +83,23 @@ def test_pictures_are_those_that_decoding_gives(source: Source, tmp_path: Path) 
     np.testing.assert_array_equal(filled(source, cache), wanted)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_split_in_one_array(source: Source, tmp_path: Path, workers: int) -> None:
+    """It is read and filled as single pictures are; a broken picture stays broken, and one that was read need not be there again."""
+    (tmp_path / "data" / "a" / "3.png").write_bytes(b"no picture")
+    records, wanted = source.splits["train"], decode(source.splits["train"], FRAME)
+    first = decode(records, FRAME, workers=workers, cache=opened(source))
+    cache = opened(source)
+    assert found(source, cache)[0].sum() == len(records) - 1
+    (tmp_path / "data" / "b" / "3.png").unlink()
+    second = decode(records, FRAME, workers=workers, cache=cache)
+    for one in (first, second):
+        np.testing.assert_array_equal(one.images, wanted.images)
+        np.testing.assert_array_equal(one.labels, wanted.labels)
+        assert (one.names, one.problems) == (wanted.names, wanted.problems)
+        assert [problem.file.rpartition("/")[2] for problem in one.problems] == ["3.png"]
+
+
 def test_parquet_too(tmp_path: Path, cache: Path) -> None:
     path = parquet(tmp_path / "data" / "train.parquet", [0, 1] * 8)
     source = open_source(tmp_path / "data")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from residual.recipe import Recipe, learning_rate
-from residual.training.choose import Choice, Data, choose
+from residual.training.choose import Choice, Data, choose, largest_batch, worth
 from residual.training.machine import machine, pays
 from residual.training.recipes import RECIPES, recipe
 
@@ -87,6 +87,25 @@ def test_auto_grows_with_the_time() -> None:
     assert long.out_widths[0] > quick.out_widths[0]
     assert long.num_classes == 3
     assert long.in_channels == 1
+
+
+@pytest.mark.parametrize(("pictures", "batch"), [(0, 128), (64_000, 128), (63_999, 64), (32_000, 64), (31_999, 32), (1, 32)])
+def test_a_short_training_has_smaller_batches(pictures: float, batch: int) -> None:
+    """0: as long as it takes."""
+    assert largest_batch(pictures) == batch
+
+
+def test_the_batch_follows_the_time() -> None:
+    short, long = (chosen(FASHION, {"time": seconds, "model": "cifar_resnet8"}) for seconds in (0.5, 600.0))
+    assert short.recipe.batch_size < long.recipe.batch_size == 128
+    assert short.recipe.learning_rate < long.recipe.learning_rate
+    assert any(reason.startswith(f"Batch: {short.recipe.batch_size} of") for reason in short.reasons)
+    assert chosen(FASHION, {"time": 0.5, "model": "cifar_resnet8", "batch_size": 96}).recipe.batch_size == 96
+
+
+def test_narrow_nets_are_left_sooner() -> None:
+    assert [worth(width, FASHION) for width in (12, 24, 32, 48)] == [1.0, 4.0, 4.0, 4.0]
+    assert worth(16, DIGITS) == worth(32, DIGITS)
 
 
 def test_views_are_what_training_did_not_show() -> None:

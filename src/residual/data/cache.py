@@ -1,4 +1,4 @@
-"""Decoded pictures kept on disk, for data that does not fit into memory: the first epoch writes them, later ones and later runs read them.
+"""Decoded pictures kept on disk: the first epoch writes them; where they do not fit into memory later ones read them, and so do later runs.
 
 The surprising thing: nothing is locked and nothing is flushed. A picture counts as there only while its bytes have the checksum that was
 written after them, so whatever a kill, a power cut, a bad disk or two programs at once leave behind is right or is decoded again.

@@ -93,10 +93,13 @@ class Lazy:
         return np.array(image).reshape(*self.frame.size, self.frame.channels)
 
 
-def decode(records: Records, frame: Frame, *, workers: int = 0, progress: Progress | None = None) -> Decoded:
+def decode(
+    records: Records, frame: Frame, *, workers: int = 0, progress: Progress | None = None, cache: PictureCache | None = None
+) -> Decoded:  # fmt: skip
     """All pictures of a split in one array; those that cannot be read are left out and named.
 
-    `workers` threads share the work where the pictures are large; the result does not depend on them.
+    `workers` threads share the work where the pictures are large, and what is in the `cache` is read from there; the result does not
+    depend on either.
     ValueError where more than half cannot be read, or all of a class.
     """
     images = np.empty((len(records), *frame.size, frame.channels), np.uint8)
@@ -107,7 +110,9 @@ def decode(records: Records, frame: Frame, *, workers: int = 0, progress: Progre
             progress(len(records), len(records))
     else:
         with strict_pillow():
-            _fill(images, records, frame, broken, workers if are_large(records) else 0, progress)
+            chunks = _Chunks(records=records, frame=frame, images=images, broken=broken, cache=cache)
+            for _ in each_chunk(chunks.fill, len(records), chunks.step, workers=workers if are_large(records) else 0, progress=progress):
+                pass
     if not broken:
         return Decoded(images=images, labels=records.labels, names=records.names, problems=(), kept=np.arange(len(records), dtype=np.int64))
     problems = tuple(broken[index] for index in sorted(broken))
@@ -129,26 +134,41 @@ def check_losses(records: Records, kept: Labels, problems: tuple[Problem, ...]) 
         raise ValueError(f"Not one picture of {where} can be read; {first}. Replace them or remove the class.")
 
 
-def _fill(images: Pixels, records: Records, frame: Frame, broken: dict[int, Problem], workers: int, progress: Progress | None) -> None:
-    step = max(1, min(512, _CANVAS // (frame.size[0] * frame.size[1])))
+@dataclass(frozen=True, kw_only=True)
+class _Chunks:
+    """Fills `images` chunk by chunk, and `broken` with what is wrong with those that cannot be read, which stay black."""
 
-    def run(chunk: range) -> None:
-        images[chunk.start : chunk.stop] = _canvas(records, frame, chunk, broken)
+    records: Records
+    frame: Frame
+    images: Pixels
+    broken: dict[int, Problem]
+    cache: PictureCache | None
 
-    for _ in each_chunk(run, len(records), step, workers=workers, progress=progress):
-        pass
+    @property
+    def step(self) -> int:
+        return max(1, min(512, _CANVAS // (self.frame.size[0] * self.frame.size[1])))
 
+    def fill(self, chunk: range) -> None:
+        images, rows = self.images[chunk.start : chunk.stop], self.records.rows[chunk.start : chunk.stop]
+        missing = np.arange(len(chunk))
+        if self.cache:
+            missing = np.flatnonzero(~self.cache.read(rows, images))
+        if len(missing):
+            images[missing] = self._decoded(missing + chunk.start)
+        if self.cache:
+            new = [place for place in missing.tolist() if chunk.start + place not in self.broken]
+            self.cache.write(rows[new], [images[place] for place in new])
 
-def _canvas(records: Records, frame: Frame, chunk: range, broken: dict[int, Problem]) -> Pixels:
-    """The pictures of a chunk, n H W C; black where one is broken, which `broken` then tells."""
-    height, width = frame.size
-    canvas = Image.new(frame.mode, (width, height * len(chunk)))
-    for place, index in enumerate(chunk):
-        try:
-            canvas.paste(fit(records.open(index), frame), (0, place * height))
-        except Exception as error:  # Pillow's readers raise a dozen kinds on broken files (SyntaxError, struct.error, ...)
-            broken[index] = Problem(file=records.name(index), reason=reason(error))
-    return np.asarray(canvas).reshape(len(chunk), height, width, frame.channels)
+    def _decoded(self, indices: Labels) -> Pixels:
+        """n H W C: pasted one under the other and taken out together."""
+        height, width = self.frame.size
+        canvas = Image.new(self.frame.mode, (width, height * len(indices)))
+        for place, index in enumerate(indices.tolist()):
+            try:
+                canvas.paste(fit(self.records.open(index), self.frame), (0, place * height))
+            except Exception as error:  # Pillow's readers raise a dozen kinds on broken files
+                self.broken[index] = Problem(file=self.records.name(index), reason=reason(error))
+        return np.asarray(canvas).reshape(len(indices), height, width, self.frame.channels)
 
 
 def _is_ready(records: Records, frame: Frame) -> bool:

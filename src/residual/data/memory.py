@@ -22,7 +22,7 @@ class MemoryPlan:
         needed: bytes that all decoded pictures take.
         free: bytes that are available now.
         share: the part of `free` they may take.
-        cache: half a sentence on where streamed pictures are kept once decoded, or why they are not.
+        cache: half a sentence on where pictures are kept once decoded, or why they are not.
     """
 
     place: Literal["memory", "stream"]

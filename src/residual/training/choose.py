@@ -19,6 +19,7 @@ PATIENT_SECONDS = 120.0  # what a training may take where the user names neither
 _WIDTHS = (8, 16, 24, 32, 48, 64, 96, 128)  # multiples of 8: others are slower for their size
 _SMALL = 64  # pictures up to this side keep their size
 _MANY = 20_000  # pictures from which a few passes are enough
+_BATCH, _STEPS = 128, 500  # the largest batch, and the steps below which smaller ones are better: docs/performance.md
 _LONG = 600.0  # seconds of training from which it is tried whether compiling pays: it costs a minute to find out
 
 
@@ -60,7 +61,7 @@ def choose(
         reasons.append("Threads: one; something else keeps a processor busy, and on all of them training was slower.")
     half = recipe.precision == "bfloat16" or (recipe.precision == "auto" and machine.half)
     if fit:
-        recipe = _fitted(recipe, _batch(data, reasons), fixed)
+        recipe = _fitted(recipe, _batch(data, _BATCH), fixed)
     if recipe.model == "auto" and start is None:
         arch, epochs, last, rate = _sized(recipe, size, data, fixed, half, reasons)
         recipe = _fitted(adjusted(recipe, {"epochs": epochs}), {"channels_last": last} if fit else {}, fixed)
@@ -73,6 +74,11 @@ def choose(
             recipe = adjusted(recipe, {"epochs": max(1, min(_wanted_epochs(data), int(PATIENT_SECONDS * rate / data.count)))})
             reasons.append(f"Epochs: {recipe.epochs}, about {PATIENT_SECONDS:.0f} s of training here.")
     if fit:
+        recipe = _fitted(recipe, _batch(data, largest_batch(recipe.time * rate)), fixed)
+        reasons.append(
+            f"Batch: {recipe.batch_size} of {data.count} pictures; SGD with Nesterov momentum, learning rate up to {recipe.learning_rate} "
+            "and down in a triangle."
+        )
         recipe = _fitted(recipe, _augmentation(data, size, arch, reasons), fixed)
         seconds = recipe.time or data.count * (1 - recipe.validation) * recipe.epochs / rate
         if seconds >= _LONG and "compile" not in fixed:
@@ -132,16 +138,24 @@ def _views(flip: str, padding: int, reasons: list[str]) -> dict[str, Any]:
     return {"views": views}
 
 
-def _batch(data: Data, reasons: list[str]) -> dict[str, Any]:
+def _batch(data: Data, most: int) -> dict[str, Any]:
     """About 20 steps an epoch at least; the rate falls with the root of the batch."""
-    size, large = 128, data.count >= _MANY
+    size, large = most, data.count >= _MANY
     while size > 16 and data.count / size < 20:
         size //= 2
-    rate = round((0.4 if large else 0.2) * (size / 128) ** 0.5, 3)
-    reasons.append(
-        f"Batch: {size} of {data.count} pictures; SGD with Nesterov momentum, learning rate up to {rate} and down in a triangle."
-    )
-    return {"batch_size": size, "learning_rate": rate, "warmup": 0.1 if large else 0.2}
+    return {
+        "batch_size": size,
+        "learning_rate": round((0.4 if large else 0.2) * (size / _BATCH) ** 0.5, 3),
+        "warmup": 0.1 if large else 0.2,
+    }
+
+
+def largest_batch(pictures: float) -> int:
+    """The largest batch for a training that has time for so many pictures: 500 steps at least, where batches of 32 allow it."""
+    size = _BATCH
+    while size > 32 and 0 < pictures / size < _STEPS:
+        size //= 2
+    return size
 
 
 def _sized(
@@ -155,17 +169,17 @@ def _sized(
     for width in _WIDTHS[: 3 if data.count < 5_000 else None]:
         candidate = _candidate(width, size, data)
         speeds = [training_rate(candidate, size, batch=batch, half=half, channels_last=layout) for layout in (True, False)]
-        if arch is not None and count * wanted / max(speeds) > seconds:
+        if arch is not None and count * min(wanted, worth(width, data)) / max(speeds) > seconds:
             break
         arch, rate, last = candidate, max(speeds), speeds[0] * 1.03 >= speeds[1]
     assert arch is not None
-    why = f"the widest that shows it every picture {wanted} times in {seconds:.0f} s"
-    if count * wanted / rate > seconds:
-        why = f"the narrowest there is; it sees every picture {seconds * rate / count:.1f} times in {seconds:.0f} s"
+    passes = seconds * rate / count
+    why = f"the widest that sees every picture often enough for its width in {seconds:.0f} s, {passes:.1f} times"
+    if arch.out_widths[0] == _WIDTHS[0] and passes < wanted:
+        why = f"the narrowest there is; it sees every picture {passes:.1f} times in {seconds:.0f} s"
     elif data.count < 5_000 and arch.stem_width >= _WIDTHS[2]:
         why = f"as wide as so few pictures call for; it sees each {wanted} times"
-    fits = max(1, int(seconds * rate / count))
-    epochs = recipe.epochs if "epochs" in fixed else min(fits, wanted)
+    epochs = recipe.epochs if "epochs" in fixed else min(max(1, int(passes)), wanted)
     reasons.append(
         f"Model: a residual net of {2 + 2 * sum(arch.depths)} layers, widths {'-'.join(map(str, arch.out_widths))}, which trains on about "
         f"{rate:,.0f} pictures/s here: {why}."
@@ -192,6 +206,11 @@ def _pays_to_compile(recipe: Recipe, arch: Architecture, size: tuple[int, int], 
 def _wanted_epochs(data: Data) -> int:
     """Passes after which more width helps more than more passes: measured on Fashion-MNIST, digits and flowers."""
     return 4 if data.count >= _MANY else 30 if data.count >= 1_000 else 60
+
+
+def worth(width: int, data: Data) -> float:
+    """Passes from which a net of this width is better than the next narrower one; on much data a narrow one soon learns no more."""
+    return _wanted_epochs(data) * (min(1.0, (width / 24) ** 2) if data.count >= _MANY else 1.0)
 
 
 def _candidate(width: int, size: tuple[int, int], data: Data) -> Architecture:

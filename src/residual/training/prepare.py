@@ -71,13 +71,14 @@ def prepare(
     seen = Frame(size=size, channels=channels, crop=recipe.crop)
     plan = memory_plan(len(records), frame)
     feeds = _Feeds(device=device, workers=os.cpu_count() or 1, resident=plan.place == "memory", progress=progress)
-    decoded, cache, other, told = None, None, None, ""
+    decoded, other = None, None
     own = "validation" in source.splits
+    cache, told = open_cache(source, "train", frame)
     if feeds.resident:
-        decoded = decode(records, frame, workers=feeds.workers, progress=progress)
+        decoded = decode(records, frame, workers=feeds.workers, progress=progress, cache=cache)
         problems, kept = decoded.problems, decoded.kept
+        told = cache.fault if cache and cache.fault else told
     else:
-        cache, told = open_cache(source, "train", frame)
         if recipe.validation:
             other, _ = open_cache(source, "validation" if own else "train", seen, beside=cache)
         problems = feeds.screened(records, cache, None if own else other)
@@ -144,7 +145,7 @@ class _Feeds:
 
     def make(self, records: Records, frame: Frame, cache: PictureCache | None) -> tuple[Feed, tuple[Problem, ...]]:
         if self.resident and memory_plan(len(records), frame).place == "memory":
-            decoded = decode(records, frame, workers=self.workers, progress=self.progress)
+            decoded = decode(records, frame, workers=self.workers, progress=self.progress, cache=cache)
             return Resident(decoded, None, self.device), decoded.problems
         problems = self.screened(records, cache)
         good = records.subset(_without(records, (problem.file for problem in problems)))
