@@ -71,8 +71,7 @@ def prepare(
     seen = Frame(size=size, channels=channels, crop=recipe.crop)
     plan = memory_plan(len(records), frame)
     feeds = _Feeds(device=device, workers=os.cpu_count() or 1, resident=plan.place == "memory", progress=progress)
-    decoded, other = None, None
-    own = "validation" in source.splits
+    decoded, other, own = None, None, "validation" in source.splits
     cache, told = open_cache(source, "train", frame)
     if feeds.resident:
         decoded = decode(records, frame, workers=feeds.workers, progress=progress, cache=cache)
