@@ -26,7 +26,7 @@ HARD = replace(
 )
 COMMAND = [
     sys.executable, "-m", "residual", "train", "digits",
-    "--epochs", "8", "--batch-size", "64", "--model", "cifar_resnet8", "--ema", "0.99",
+    "--epochs", "5", "--batch-size", "64", "--model", "cifar_resnet8", "--ema", "0.99",
     "--no-report",
 ]  # fmt: skip
 
@@ -131,7 +131,7 @@ def kill_when(process: "subprocess.Popen[str]", run: Path, epochs: int) -> None:
 
 @pytest.mark.parametrize(
     ("threads", "epochs"),
-    [(1, 0), (1, 5), pytest.param(2, 4, marks=pytest.mark.slow)],  # two wait for each other on a busy machine
+    [(1, 0), (1, 3), pytest.param(2, 2, marks=pytest.mark.slow)],  # two wait for each other on a busy machine
 )
 def test_killed_process_resumes_to_the_same_bits(tmp_path: Path, unbroken: Unbroken, threads: int, epochs: int) -> None:
     """SIGKILL within an epoch, again one epoch after resuming, then to the end."""
