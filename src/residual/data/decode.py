@@ -5,6 +5,7 @@ costs more than decoding it; and threads are used for large pictures only, becau
 slower.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -72,18 +73,18 @@ class Lazy:
 
         Threads may share the work; call inside `strict_pillow`.
         """
-        rows, problems, new = self.records.rows[indices], dict[int, Problem](), list[int]()
-        there = self.cache.read(rows, images) if self.cache else np.zeros(len(rows), np.bool_)
-        for place in np.flatnonzero(~there).tolist():
-            found = self._decoded(int(indices[place]))
-            if isinstance(found, Problem):
-                problems[place] = found
-            else:
-                images[place] = found
-                new.append(place)
-        if self.cache and new:
-            self.cache.write(rows[new], [images[place] for place in new])
-        return problems
+
+        def make(places: Labels) -> dict[int, Problem]:
+            problems = dict[int, Problem]()
+            for place in places.tolist():
+                found = self._decoded(int(indices[place]))
+                if isinstance(found, Problem):
+                    problems[place] = found
+                else:
+                    images[place] = found
+            return problems
+
+        return _through(self.cache, self.records.rows[indices], images, make)
 
     def _decoded(self, index: int) -> "Pixels | Problem":
         try:
@@ -149,26 +150,33 @@ class _Chunks:
         return max(1, min(512, _CANVAS // (self.frame.size[0] * self.frame.size[1])))
 
     def fill(self, chunk: range) -> None:
-        images, rows = self.images[chunk.start : chunk.stop], self.records.rows[chunk.start : chunk.stop]
-        missing = np.arange(len(chunk))
-        if self.cache:
-            missing = np.flatnonzero(~self.cache.read(rows, images))
-        if len(missing):
-            images[missing] = self._decoded(missing + chunk.start)
-        if self.cache:
-            new = [place for place in missing.tolist() if chunk.start + place not in self.broken]
-            self.cache.write(rows[new], [images[place] for place in new])
+        """The pictures of the chunk, pasted one under the other and taken out together."""
+        images, (height, width) = self.images[chunk.start : chunk.stop], self.frame.size
 
-    def _decoded(self, indices: Labels) -> Pixels:
-        """n H W C: pasted one under the other and taken out together."""
-        height, width = self.frame.size
-        canvas = Image.new(self.frame.mode, (width, height * len(indices)))
-        for place, index in enumerate(indices.tolist()):
-            try:
-                canvas.paste(fit(self.records.open(index), self.frame), (0, place * height))
-            except Exception as error:  # Pillow's readers raise a dozen kinds on broken files
-                self.broken[index] = Problem(file=self.records.name(index), reason=reason(error))
-        return np.asarray(canvas).reshape(len(indices), height, width, self.frame.channels)
+        def make(places: Labels) -> dict[int, Problem]:
+            problems, canvas = dict[int, Problem](), Image.new(self.frame.mode, (width, height * len(places)))
+            for row, place in enumerate(places.tolist()):
+                try:
+                    canvas.paste(fit(self.records.open(chunk[place]), self.frame), (0, row * height))
+                except Exception as error:  # Pillow's readers raise a dozen kinds on broken files
+                    problems[place] = Problem(file=self.records.name(chunk[place]), reason=reason(error))
+            images[places] = np.asarray(canvas).reshape(len(places), height, width, self.frame.channels)
+            return problems
+
+        problems = _through(self.cache, self.records.rows[chunk.start : chunk.stop], images, make)
+        self.broken.update({chunk[place]: problem for place, problem in problems.items()})
+
+
+def _through(
+    cache: PictureCache | None, rows: Labels, images: Pixels, make: Callable[[Labels], dict[int, Problem]]
+) -> dict[int, Problem]:  # fmt: skip
+    """`images` filled from the cache and, where it has none, by `make`, which gets their places and gives what is wrong with them."""
+    missing = np.flatnonzero(~cache.read(rows, images)) if cache else np.arange(len(rows))
+    problems = make(missing) if len(missing) else {}
+    new = [place for place in missing.tolist() if place not in problems]
+    if cache and new:
+        cache.write(rows[new], [images[place] for place in new])
+    return problems
 
 
 def _is_ready(records: Records, frame: Frame) -> bool:
