@@ -99,7 +99,10 @@ SAVES: dict[str, Callable[[Any, Path], None]] = {
 
 
 @pytest.mark.parametrize("save", SAVES)
-@pytest.mark.parametrize("name", ["resnet18_v1", "resnet50_v1", "resnet18_v2", "resnet50_v2"])
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18_v1", "resnet50_v2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet50_v1", "resnet18_v2"))],
+)
 def test_older_names(name: str, save: str, tmp_path: Path) -> None:
     net, path = randomised(zoo(name)), tmp_path / "a-0000.params"
     SAVES[save](net, path)

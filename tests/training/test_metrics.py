@@ -34,6 +34,29 @@ def test_by_class(found):
     assert found.auroc == pytest.approx(np.mean([ant.auroc, bee.auroc, cat.auroc]))
 
 
+@pytest.mark.parametrize("digits", [1, 15])
+def test_they_are_scikit_learn_s(digits):
+    """With ties (one digit) and without; one class is never right, one never there."""
+    from sklearn import metrics
+
+    rng = np.random.default_rng(digits)
+    labels, names = rng.choice(5, 200, p=[0.5, 0.25, 0.24, 0.01, 0.0]), tuple("abcde")
+    shares = rng.dirichlet(np.ones(5), 200) + 0.4 * np.eye(5)[labels]
+    shares[:, 3] = 0
+    shares = np.round(shares / shares.sum(1, keepdims=True), digits)
+    found, guess = measure(shares, labels, split="test", classes=names), shares.argmax(1)
+    assert found.confusion == tuple(map(tuple, metrics.confusion_matrix(labels, guess, labels=range(5)).tolist()))
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(labels, guess, labels=range(5), zero_division=0)
+    for index, score in enumerate(found.classes):
+        assert (score.precision, score.recall, score.f1, score.support) == pytest.approx(
+            (precision[index], recall[index], f1[index], support[index]), abs=1e-15
+        )
+        area = metrics.roc_auc_score(labels == index, shares[:, index]) if support[index] else None
+        assert score.auroc == (area if area is None else pytest.approx(area, abs=1e-14))
+    own = shares[np.arange(200), labels]
+    assert found.loss == pytest.approx(metrics.log_loss(np.arange(400) < 200, np.concatenate([own, np.zeros(200)])) * 2, abs=1e-9)
+
+
 def test_calibration(found):
     """Each first answer lies in a bin of its own, but for 0.5 twice: |(0+0)/2 - 0.5| x 2/6 + (0.1 + 0.6 + 0.3 + 0.2) / 6."""
     assert found.calibration_error == pytest.approx((2 * 0.5 + 0.1 + 0.6 + 0.3 + 0.2) / 6)
