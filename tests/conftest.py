@@ -13,7 +13,7 @@ collect_ignore_glob = [] if find_spec("mxnet") else ["*/test_mxnet*.py"]
 # Files of which each keeps one worker for minutes. They are begun first, or the last of them would run while the other workers wait.
 LONG = (
     "test_keras_on_jax.py", "test_checkpoint.py", "test_code.py", "test_notebooks.py", "test_chapter.py", "test_agreement.py",
-    "test_keras.py", "test_mxnet_agreement.py", "test_mxnet_code.py",
+    "test_keras.py", "test_browser.py", "test_mxnet_agreement.py", "test_mxnet_code.py",
 )  # fmt: skip
 
 

@@ -1,13 +1,14 @@
 """The named networks have the published numbers of parameters and multiply-adds."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from residual.architecture import Order, Shortcut
 from residual.cost import cost
 from residual.plan import plan
-from residual.variants import VARIANTS, architecture, matching
+from residual.variants import VARIANTS, architecture, is_variant, matching, spelled
 
 # torchvision 0.28.0, `torchvision.models.get_model_weights(name).IMAGENET1K_V1.meta`: num_params and _ops, in 1e9
 TORCHVISION = {
@@ -111,6 +112,44 @@ def test_every_family_takes_every_shortcut_and_order(shortcut: Shortcut, order: 
         names = [layer.name for layer in network.layers()]
         assert len(names) == len(set(names))
         assert all((block.shortcut is None) == (shortcut == "none") for block in network.blocks())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"shortcut": "pad"},
+        {"order": "bn-after-addition", "se_reduction": 4, "dropout": 0.25, "conv_bias": True, "depths": (1, 2, 1, 1)},
+    ],
+)
+def test_a_name_carries_changes(changes: dict[str, Any]) -> None:
+    assert architecture(spelled("resnet18", changes)) == architecture("resnet18", **changes)
+    assert architecture(spelled("resnet18", changes), num_classes=7, se_reduction=2) == architecture(
+        "resnet18", **changes | {"num_classes": 7, "se_reduction": 2}
+    )
+    assert is_variant(spelled("resnet18", changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("resnet18:", None),
+        ("resnet18:pad", "'pad' is no change; write NAME:FIELD=VALUE"),
+        ("resnet18:shortcut=pat", "shortcut is 'pat', but must be one of .* Did you mean 'pad'"),
+        ("resnet18:shortcuts=pad", "no field 'shortcuts'. Did you mean 'shortcut'"),
+        ("resnet18:conv_bias=yes", "conv_bias is 'yes', but must be true or false"),
+        ("resnet18:groups=two", "groups is 'two', but must be a whole number"),
+        ("resnet18:depths=1-x-1-1", "depths is '1-x-1-1', but must be a tuple"),
+        ("resnet81:shortcut=pad", "No variant is named 'resnet81'"),
+    ],
+)
+def test_changes_that_are_none(name: str, said: str | None) -> None:
+    if said is None:
+        assert architecture(name) == VARIANTS["resnet18"]
+        return
+    with pytest.raises(ValueError, match=said) as error:
+        architecture(name)
+    assert "\n" not in str(error.value)
 
 
 def test_matching() -> None:

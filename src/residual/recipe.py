@@ -57,6 +57,7 @@ class Recipe:
         validation: share of the training data held out to choose on; 0 is none.
         patience: epochs without a better validation accuracy after which training stops; 0 is never.
         keep: which weights are saved: of the best epoch on the validation split, or of the last.
+        snapshots: the first values and the weights after every epoch are saved too, in the run's `snapshots`: the path of a training.
         seed: of first values, of the validation cut and of all augmentation.
     """
 
@@ -99,6 +100,7 @@ class Recipe:
     validation: float = 0.1
     patience: int = 0
     keep: Literal["best", "last"] = "last"
+    snapshots: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

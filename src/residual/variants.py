@@ -5,7 +5,7 @@
 
 import fnmatch
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from residual.architecture import Architecture, changed
 from residual.spelling import nearest
@@ -97,15 +97,54 @@ VARIANTS: dict[str, Architecture] = {
 def architecture(name: str, **changes: Any) -> Architecture:
     """The variant `name` with fields replaced, e.g. `architecture("resnet50", num_classes=10, in_channels=1)`.
 
-    Names of the CIFAR families work for any depth 6n + 2: `cifar_resnet68`, `cifar_plain26`.
+    Names of the CIFAR families work for any depth 6n + 2: `cifar_resnet68`, `cifar_plain26`. A name may carry changes itself, for the
+    command line: `resnet18:shortcut=pad,depths=2-2-2-2`.
 
     Raises:
         ValueError: for a name or field that is not known, with the nearest right one, or a value out of range.
     """
-    base = VARIANTS.get(name) or _any_cifar(name)
+    plain, _, told = name.partition(":")
+    base = VARIANTS.get(plain) or _any_cifar(plain)
     if base is None:
-        raise ValueError(f"No variant is named {name!r}.{nearest(name, VARIANTS)} `residual list` shows all {len(VARIANTS)}.")
-    return changed(base, changes)
+        raise ValueError(f"No variant is named {plain!r}.{nearest(plain, VARIANTS)} `residual list` shows all {len(VARIANTS)}.")
+    return changed(base, _read(told, name) | changes)
+
+
+def is_variant(name: str) -> bool:
+    """Whether `name` begins as a variant's does, with changes or without."""
+    return name.partition(":")[0] in VARIANTS or name.startswith(("cifar_resnet", "cifar_plain"))
+
+
+def spelled(name: str, changes: dict[str, Any]) -> str:
+    """The variant `name` and its changes as one name that `architecture` reads."""
+    words = (
+        "-".join(map(str, v)) if isinstance(v, list | tuple) else str(v).lower() if isinstance(v, bool) else v for v in changes.values()
+    )
+    told = ",".join(f"{field}={word}" for field, word in zip(changes, words, strict=True))
+    return f"{name}:{told}" if told else name
+
+
+def _read(told: str, name: str) -> dict[str, Any]:
+    """FIELD=VALUE,... as values; those that do not fit their field stay words, which `changed` refuses by name."""
+    found = {}
+    for part in told.split(",") if told else ():
+        field, equals, word = part.partition("=")
+        if not equals:
+            raise ValueError(f"{name!r}: {part!r} is no change; write NAME:FIELD=VALUE,FIELD=VALUE, e.g. resnet18:shortcut=pad.")
+        hint = get_type_hints(Architecture).get(field)
+        found[field] = _value(word, hint)
+    return found
+
+
+def _value(word: str, hint: Any) -> Any:
+    if hint is bool:
+        return {"true": True, "false": False}.get(word, word)
+    try:
+        if hint in (int, float):
+            return hint(word)
+        return tuple(map(int, word.split("-"))) if get_origin(hint) is tuple else word
+    except ValueError:
+        return word
 
 
 def matching(pattern: str) -> dict[str, Architecture]:

@@ -8,8 +8,9 @@ from residual.cost import cost
 from residual.plan import plan
 from residual.recipe import Recipe
 from residual.study.subjects import depth_of, without_shortcuts
-from residual.study.targets import TARGETS, Net, Target, label, target
+from residual.study.targets import TARGETS, Target, label, target
 from residual.training.recipes import recipe
+from residual.variants import architecture
 
 ALL = list(TARGETS.values())
 
@@ -60,7 +61,8 @@ def test_table_2_of_2016_has_every_order_at_both_depths() -> None:
     assert nets["original 110"].trained_as() == "cifar_resnet110"
     assert nets["preact 110"].trained_as() == "cifar_preact_resnet110"
     assert nets["preact 164"].trained_as() == "cifar_preact_resnet164"
-    assert Net(label="x", variant="cifar_resnet110", changes=(("se_reduction", 4),)).trained_as() is None
+    assert nets["bn-after-addition 110"].trained_as() == "cifar_resnet110:order=bn-after-addition"
+    assert all(architecture(net.trained_as()) == net.architecture() for net in nets.values())
 
 
 def test_twins_stand_side_by_side() -> None:

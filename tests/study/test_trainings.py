@@ -9,7 +9,7 @@ import pytest
 from residual.recipe import EpochEnd
 from residual.runs import Run
 from residual.study.targets import target
-from residual.study.trainings import differences, is_published, shown, trained_nets, training
+from residual.study.trainings import differences, is_published, shown, training
 from residual.training.recipes import recipe
 from residual.variants import architecture
 
@@ -122,10 +122,3 @@ def test_a_net_is_known_by_its_description(tmp_path: Path) -> None:
         training(other, target("table6"), PAPER)
     assert training(other, target("landscape"), PAPER).net == "plain-20"
     assert training(made(tmp_path / "c", "cifar_resnet38"), target("fig7"), PAPER).net == "ResNet-38"
-
-
-def test_nets_without_a_variant_are_left_out() -> None:
-    nets = target("table2-2016").full.nets
-    found = {net.label: name for net, name in trained_nets(nets)}
-    assert found["preact 110"] == "cifar_preact_resnet110"
-    assert all(architecture(name) == net.architecture() for net, name in trained_nets(nets))

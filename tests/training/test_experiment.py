@@ -1,6 +1,7 @@
 """Whole trainings on real pictures: what a run folder holds, who may open the test set, and data that does not fit into memory."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ from PIL import Image
 
 import residual
 from residual.data import memory_plan, open_source
+from residual.plan import plan
+from residual.recipe import EpochEnd
 from residual.runs import open_run
 from residual.training import prepare as prepare_module
 from residual.training.experiment import begin, finish, pause, proceed, resume
 from residual.training.prepare import prepare, splits
 from residual.training.recipes import recipe
+from residual.weights import initialise, load
 
 FIELDS = dict(model="cifar_resnet8", epochs=3, batch_size=8)
 
@@ -130,6 +134,26 @@ def test_best_epoch_is_kept_where_the_recipe_says_so(tmp_path: Path) -> None:
     best = max(end.validation_accuracy or 0 for end in ends)
     assert run.record["result"]["validation_accuracy"] == best
     assert residual.evaluate(run, split="validation").top1 == pytest.approx(best)
+
+
+def test_snapshots_are_the_path_to_the_kept_model(tmp_path: Path) -> None:
+    experiment = begin(
+        "digits", "default", {"model": "cifar_resnet8", "batch_size": 128, "snapshots": True, "epochs": 3, "ema": 0.9}, out=tmp_path / "run"
+    )
+    first = initialise(plan(experiment.architecture), experiment.setting.recipe.seed)
+    for event in proceed(experiment):
+        if isinstance(event, EpochEnd) and event.epoch == 2:
+            break
+    pause(experiment)
+    for _ in proceed(resume(tmp_path / "run")):
+        pass
+    files = [tmp_path / "run/snapshots" / f"epoch-{number}.safetensors" for number in range(4)]
+    assert sorted((tmp_path / "run/snapshots").iterdir()) == files
+    stops = [load(file).weights for file in files]
+    for name, value in load(tmp_path / "run/model.safetensors").weights.items():
+        assert np.array_equal(stops[0][name], first[name]), name
+        assert np.array_equal(stops[-1][name], value), name
+    assert not any(np.array_equal(one["fc.weight"], two["fc.weight"]) for one, two in pairwise(stops))
 
 
 def test_averaged_weights_are_what_is_saved_and_measured(tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ from typing import Any
 from residual.cost import cost
 from residual.recipe import EpochEnd, Recipe
 from residual.runs import RUN_FILE, Run, open_run
+from residual.spelling import as_file_name
 from residual.study.claims import Claim
 from residual.study.plain import from_plain
 from residual.study.reproduction import ENOUGH, RULES, Curve, Lack, Mode, Result, in_words, judged, overall
 from residual.study.store import Finding, load, open_parts
 from residual.study.targets import Protocol, Target
-from residual.study.trainings import Training, shown, trained_nets, training
+from residual.study.trainings import Training, shown, training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,9 +196,9 @@ def _made(target: Target, order: Order) -> tuple[Runs, float]:
     told = {"target": target.name, "mode": order.mode, "data": data, "recipe": protocol.recipe, "changes": dict(protocol.changes)}
     parts, found = open_parts(order.work, "reproduction", told), []
     for seed in range(seeds):
-        for net, variant in trained_nets(protocol.nets):
-            folder = order.work / "runs" / f"{variant}-seed{seed}"
-            fields = {**dict(protocol.changes), "model": variant, "seed": seed}
+        for net in protocol.nets:
+            folder = order.work / "runs" / f"{as_file_name(net.trained_as())}-seed{seed}"
+            fields = {**dict(protocol.changes), "model": net.trained_as(), "seed": seed}
             values = parts.get(f"{net.label} seed {seed}", partial(_training, target, data, protocol.recipe, fields=fields, folder=folder))
             found.append((open_run(folder), from_plain(Training, values, net.label)))
     return found, _seconds(found)

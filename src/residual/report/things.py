@@ -14,7 +14,7 @@ from residual.runs import RUN_FILE, Run, open_run
 from residual.spelling import nearest
 from residual.study.store import PARTS, RESULT_FILE, Finding, load
 from residual.study.subjects import open_subject
-from residual.variants import VARIANTS, architecture
+from residual.variants import VARIANTS, architecture, is_variant
 from residual.weights import Weights, initialise
 
 REPORT_FILE = "report.html"
@@ -76,7 +76,7 @@ def default_place(thing: Thing) -> Path:
 
 
 def _variant(name: str) -> Model:
-    if name not in VARIANTS and not name.startswith(("cifar_resnet", "cifar_plain")):
+    if not is_variant(name):
         hint = nearest(name, VARIANTS)
         raise ValueError(f"There is no run folder {name}, nor a result, a model file or a variant of that name.{hint}")
     arch: Architecture = architecture(name)

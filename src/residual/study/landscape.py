@@ -50,7 +50,8 @@ class Options:
         radius: of the random planes; 1 moves each filter by its own norm.
         seeds: planes of random directions for each model.
         statistics: of batch norm: the running ones, or those of batches of about 250 of the pictures.
-        path: folder of model files, one for each stop of a training, in the order of their names, that ends in one of the models.
+        path: a run with snapshots, or a folder of model files, one for each stop of a training, in the order of their names; it ends in
+            one of the models.
     """
 
     points: int = 25

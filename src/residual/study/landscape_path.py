@@ -11,15 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from residual import models
+from residual.runs import RUN_FILE
 from residual.weights import Weights
 
 
 def snapshots(folder: str | Path) -> tuple[Weights, ...]:
-    """The weights in the model files (.safetensors) of `folder`, first to last. ValueError where there are fewer than three, or two
-    networks."""
+    """The weights in the model files (.safetensors) of `folder`, or of a run's own snapshots, first to last. ValueError where there are
+    fewer than three, or two networks."""
     place = Path(folder).expanduser()
     if not place.is_dir():
         raise ValueError(f"There is no folder {place}: a path is a folder of model files, one for each stop of a training.")
+    if (place / RUN_FILE).is_file():
+        place = place / "snapshots"
+        if not place.is_dir():
+            raise ValueError(f"The run {folder} kept no weights along its way: train with --snapshots.")
     files = sorted((file for file in place.glob("*.safetensors")), key=lambda file: _natural(file.name))
     if len(files) < 3:
         raise ValueError(

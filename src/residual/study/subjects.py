@@ -19,7 +19,7 @@ from residual.preprocessing import Preprocessing
 from residual.runs import RUN_FILE, Run, open_run
 from residual.spelling import nearest
 from residual.tensors import manifest
-from residual.variants import VARIANTS, architecture
+from residual.variants import VARIANTS, architecture, is_variant
 from residual.weights import Weights, initialise
 
 Kind = Literal["residual", "plain"]
@@ -80,7 +80,7 @@ def open_subject(name: str | Path, *, seed: int = 0, channels: int = 3, num_clas
     if path.is_dir():
         raise ValueError(f"{name} is a folder, but no run: it has no {RUN_FILE}.")
     told = str(name)
-    if told not in VARIANTS and not told.startswith(("cifar_resnet", "cifar_plain")):
+    if not is_variant(told):
         raise ValueError(f"There is no run, model file or variant {told!r}.{nearest(told, VARIANTS)} `residual list` shows the variants.")
     network = plan(architecture(told, in_channels=channels, num_classes=num_classes))
     return Subject(label=told, network=network, weights=initialise(network, seed), trained=False)

@@ -1,7 +1,7 @@
 """What `residual reproduce` can be asked for: the papers' tables and figures, their numbers, and the protocols to make them.
 
-The surprising thing: a table may hold nets that no variant has a name for; they are asked for by what changes, and are trained as soon as
-a variant is that network. Numbers are those of the papers; where they print none, the study's claims stand in for them.
+The surprising thing: a table may hold nets that no variant is; they are asked for by what changes in one. Numbers are those of the
+papers; where they print none, the study's claims stand in for them.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from typing import Any, Literal
 from residual.architecture import Architecture
 from residual.spelling import nearest
 from residual.study.reproduction import Published
-from residual.variants import VARIANTS, architecture
+from residual.variants import VARIANTS, architecture, spelled
 
 Kind = Literal["count", "training", "degradation", "responses", "landscape"]
 _HE2015 = "He et al. 2015, arXiv:1512.03385"
@@ -30,12 +30,10 @@ class Net:
     def architecture(self) -> Architecture:
         return architecture(self.variant, **dict(self.changes))
 
-    def trained_as(self) -> str | None:
-        """The name that this very network has among the variants; None where it has none."""
-        if not self.changes:
-            return self.variant
+    def trained_as(self) -> str:
+        """The name that this very network has among the variants, or the variant's name with the changes."""
         wanted = self.architecture()
-        return next((name for name, arch in VARIANTS.items() if arch == wanted), None)
+        return next((name for name, arch in VARIANTS.items() if arch == wanted), spelled(self.variant, dict(self.changes)))
 
 
 @dataclass(frozen=True, kw_only=True)

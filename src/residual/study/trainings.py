@@ -12,7 +12,7 @@ from residual.architecture import architecture_from, changed
 from residual.recipe import EpochEnd, Recipe
 from residual.runs import Run
 from residual.study.reproduction import Curve, Lack
-from residual.study.targets import Net, Target, label
+from residual.study.targets import Target, label
 
 # fields that change no number but for rounding, or that are named elsewhere; the rule for 110 layers sets the warm-up itself
 _SAME_NUMBERS = ("model", "seed", "compile", "channels_last", "accumulate", "warmup_rate", "keep")
@@ -115,12 +115,6 @@ def values_of(run: Run, ends: Sequence[EpochEnd]) -> dict[str, float]:
     return found
 
 
-def trained_nets(nets: Sequence[Net]) -> tuple[tuple[Net, str], ...]:
-    """The nets that a variant exists for, with its name."""
-    found = [(net, net.trained_as()) for net in nets]
-    return tuple((net, name) for net, name in found if name is not None)
-
-
 def _curve(net: str, seed: int, ends: Sequence[EpochEnd]) -> Curve:
     held = [end.validation_accuracy for end in ends]
     return Curve(
@@ -129,4 +123,4 @@ def _curve(net: str, seed: int, ends: Sequence[EpochEnd]) -> Curve:
     )  # fmt: skip
 
 
-__all__ = ["Training", "differences", "is_published", "net_of", "shown", "trained_nets", "training", "values_of"]
+__all__ = ["Training", "differences", "is_published", "net_of", "shown", "training", "values_of"]

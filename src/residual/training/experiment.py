@@ -23,6 +23,7 @@ from residual.plan import plan
 from residual.preprocessing import Preprocessing, preprocessing_from
 from residual.recipe import EpochEnd, Recipe, adjusted
 from residual.runs import EVENTS_FILE, MODEL_FILE, RUN_FILE, Run, as_json, open_run
+from residual.spelling import as_file_name
 from residual.training import checkpoint, portable
 from residual.training.choose import Choice, Data, choose
 from residual.training.evaluation import Evaluation, evaluate_run
@@ -40,6 +41,7 @@ from residual.training.views import COST
 from residual.weights import SavedModel
 from residual.weights import save as save_model
 
+SNAPSHOT = "snapshots/epoch-{}.safetensors"
 _EVERY = 30.0  # seconds between checkpoints within an epoch
 
 
@@ -108,6 +110,8 @@ def begin(
         run.record["start"] = str(start)
         put_weights(experiment.state, begun.weights)
     _save(experiment)
+    if choice.recipe.snapshots:
+        _keep(experiment, SNAPSHOT.format(0))
     run.write()  # last: a folder with a run.json can be resumed
     return experiment
 
@@ -146,6 +150,8 @@ def proceed(experiment: Experiment) -> Iterator[StepEnd | EpochEnd]:
         if isinstance(event, EpochEnd):
             run.append(event)
             board.epoch(event)
+            if recipe.snapshots:
+                _keep(experiment, SNAPSHOT.format(event.epoch))
             if recipe.keep == "last" or state.best_epoch in (0, state.epoch):
                 _keep(experiment)
         if time.monotonic() - last > (2.0 if isinstance(event, EpochEnd) else _EVERY):
@@ -223,8 +229,8 @@ def _save(experiment: Experiment) -> None:
     portable.save(folder, state) if isinstance(state, PortableState) else checkpoint.save(folder, state)
 
 
-def _keep(experiment: Experiment) -> None:
-    """Writes the weights as they stand (the averaged ones, where there are any) as the run's model."""
+def _keep(experiment: Experiment, name: str = MODEL_FILE) -> None:
+    """Writes the weights as they stand (the averaged ones, where there are any) into the run's folder: as its model, or as `name`."""
     state, weights = experiment.state, backend_of(experiment.state.model).get_weights(experiment.state.model)
     if isinstance(state, State) and state.average is not None:
         weights = {name: state.average[name].float().cpu().numpy().copy() for name in weights}
@@ -234,13 +240,15 @@ def _keep(experiment: Experiment) -> None:
         classes=experiment.source.classes,
         preprocessing=experiment.preprocessing,
     )
-    save_model(experiment.run.folder / MODEL_FILE, saved)
+    file = experiment.run.folder / name
+    file.parent.mkdir(exist_ok=True)
+    save_model(file, saved)
 
 
 def _new_folder(out: str | Path | None, data: Any, model: str) -> Path:
     if out is None:
         name = Path(data).name if isinstance(data, str | Path) else "arrays"
-        stem = f"{name.replace('/', '-') or 'data'}-{model}"
+        stem = as_file_name(f"{name or 'data'}-{model}")
         return next(path for n in range(1, 100_000) if not (path := Path("runs") / f"{stem}-{n}").exists())
     folder = Path(out)
     if (folder / RUN_FILE).exists() or (folder / EVENTS_FILE).exists():
