@@ -16,5 +16,5 @@ def test_the_path_of_a_run_is_its_snapshots(tmp_path: Path) -> None:
     assert len(stops) == 3
     assert all(np.array_equal(stops[-1][name], value) for name, value in run.saved().weights.items())
     (tmp_path / "run/snapshots").rename(tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match="train with --snapshots"):
+    with pytest.raises(ValueError, match="train with --snapshots True"):
         snapshots(run.folder)

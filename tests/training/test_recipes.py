@@ -89,7 +89,7 @@ def test_auto_grows_with_the_time() -> None:
     assert long.in_channels == 1
 
 
-@pytest.mark.parametrize(("pictures", "batch"), [(0, 128), (64_000, 128), (63_999, 64), (32_000, 64), (31_999, 32), (1, 32)])
+@pytest.mark.parametrize(("pictures", "batch"), [(0, 128), (64_000, 128), (63_999, 64), (1, 64)])
 def test_a_short_training_has_smaller_batches(pictures: float, batch: int) -> None:
     """0: as long as it takes."""
     assert largest_batch(pictures) == batch
@@ -101,6 +101,14 @@ def test_the_batch_follows_the_time() -> None:
     assert short.recipe.learning_rate < long.recipe.learning_rate
     assert any(reason.startswith(f"Batch: {short.recipe.batch_size} of") for reason in short.reasons)
     assert chosen(FASHION, {"time": 0.5, "model": "cifar_resnet8", "batch_size": 96}).recipe.batch_size == 96
+
+
+def test_the_shortest_times_get_a_coarse_net() -> None:
+    """Of many small pictures; a few, and those too small for patches, get a net of full resolution as before."""
+    assert chosen(FASHION, {"time": 0.01}).architecture.strides == (2, 2)
+    assert chosen(replace(FASHION, size=(20, 20)), {"time": 0.01}).architecture.strides == (1, 2, 2)
+    assert chosen(replace(FASHION, count=10_000), {"time": 0.01}).architecture.strides == (1, 2, 2)
+    assert any("the fastest there is" in reason for reason in chosen(FASHION, {"time": 0.01}).reasons)
 
 
 def test_narrow_nets_are_left_sooner() -> None:

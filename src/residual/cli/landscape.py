@@ -27,7 +27,7 @@ class Landscape(Options):
     bn: Literal["inference", "batch"] = "inference"
     """Batch norm's statistics: the running ones, kept, as in the paper's code, or those of the pictures at each point."""
     path: Annotated[str, arg(metavar="FOLDER", help_behavior_hint="")] = ""
-    """A run that was trained with --snapshots, or model files of one training in the order of their names, the last one being a MODEL:
+    """A run that was trained with --snapshots True, or model files of one training in the order of their names, the last one being a MODEL:
     shows its path in a plane."""
 
     def run(self) -> int:

@@ -24,7 +24,7 @@ def snapshots(folder: str | Path) -> tuple[Weights, ...]:
     if (place / RUN_FILE).is_file():
         place = place / "snapshots"
         if not place.is_dir():
-            raise ValueError(f"The run {folder} kept no weights along its way: train with --snapshots.")
+            raise ValueError(f"The run {folder} kept no weights along its way: train with --snapshots True.")
     files = sorted((file for file in place.glob("*.safetensors")), key=lambda file: _natural(file.name))
     if len(files) < 3:
         raise ValueError(

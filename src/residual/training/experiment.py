@@ -38,6 +38,7 @@ from residual.training.recipes import recipe as recipe_named
 from residual.training.start import begin_from, put_weights
 from residual.training.tensorboard import Board
 from residual.training.views import COST
+from residual.training.whitening import whitened
 from residual.weights import SavedModel
 from residual.weights import save as save_model
 
@@ -109,6 +110,9 @@ def begin(
     if begun:
         run.record["start"] = str(start)
         put_weights(experiment.state, begun.weights)
+    elif choice.recipe.first_layer == "whitened":
+        first = backend_of(experiment.state.model).get_weights(experiment.state.model)
+        put_weights(experiment.state, whitened(first, plan(choice.architecture), prepared.train, experiment.setting.normalise))
     _save(experiment)
     if choice.recipe.snapshots:
         _keep(experiment, SNAPSHOT.format(0))

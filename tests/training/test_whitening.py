@@ -1,0 +1,88 @@
+"""The whitened first layer: what it puts out on the training pictures has no correlations, and training begins from it and nothing else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import residual
+from residual.architecture import Stem
+from residual.backends import torch as backend
+from residual.data import Decoded
+from residual.plan import plan
+from residual.preprocessing import Preprocessing
+from residual.runs import open_run
+from residual.training.experiment import begin, pause, resume
+from residual.training.feed import Normaliser, Resident
+from residual.training.whitening import whitened
+from residual.variants import VARIANTS
+from residual.weights import initialise, load
+
+NET = replace(VARIANTS["cifar_resnet20"], depths=(1, 1, 1), num_classes=4, in_channels=1)
+FIELDS = dict(epochs=1, batch_size=16, first_layer="whitened")
+
+
+def smooth(count: int, channels: int = 1) -> np.ndarray:
+    """Pictures N 12 14 C whose neighbouring pixels are alike."""
+    noise = np.random.default_rng(0).normal(size=(count, 15, 17, channels))
+    mean = sum(noise[:, i : i + 12, j : j + 14] for i in range(4) for j in range(4)) / 4
+    return np.clip(mean * 40 + 128, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("stem", "channels", "width"), [("patch", 1, 16), ("patch", 1, 64), ("cifar", 3, 16), ("imagenet", 1, 16)])
+def test_its_answers_are_uncorrelated(stem: Stem, channels: int, width: int) -> None:
+    arch = replace(NET, stem=stem, in_channels=channels, stem_width=width, shortcut="projection")
+    network, pictures = plan(arch), smooth(130, channels)
+    feed = Resident(
+        Decoded(images=pictures, labels=np.zeros(130, np.int64), names=(), problems=(), kept=np.arange(130)), None, torch.device("cpu")
+    )
+    clean = Preprocessing(size=(12, 14), channels=channels, mean=(0.5,) * channels, std=(0.2,) * channels)
+    normalise = Normaliser(clean, torch.device("cpu"))
+    first = initialise(network, 3)
+    found = whitened(first, network, feed, normalise)
+    assert all(np.array_equal(found[name], first[name]) for name in first if name != "conv1.weight")
+    filters = found["conv1.weight"]
+    pairs = min(width // 2, filters[0].size)
+    assert np.array_equal(filters[pairs : 2 * pairs], -filters[:pairs])
+    assert np.array_equal(filters[2 * pairs :], first["conv1.weight"][2 * pairs :])
+    x = normalise(torch.from_numpy(pictures))
+    answers = torch.nn.functional.conv2d(x, torch.from_numpy(filters[:pairs])).transpose(0, 1).flatten(1).double()
+    products = (answers @ answers.T / answers.shape[1]).numpy()
+    assert np.abs(products - np.diag(products.diagonal())).max() < 1e-3
+    assert products.diagonal() == pytest.approx(np.ones(pairs), abs=0.1)
+    assert (np.diff(products.diagonal()) < 1e-3).all()  # the strongest first: the weaker, the more the added variance takes
+
+
+def test_training_begins_from_it_and_resumes(tmp_path: Path) -> None:
+    data = smooth(64)[..., 0], np.arange(64) % 4
+    experiment = begin(data, "default", {**FIELDS, "model": "cifar_resnet8", "ema": 0.9, "snapshots": True}, out=tmp_path / "run")
+    now = backend.get_weights(experiment.state.model)  # type: ignore[arg-type]
+    plain = begin(data, "default", {**FIELDS, "model": "cifar_resnet8", "first_layer": "random"}, out=tmp_path / "plain")
+    then = backend.get_weights(plain.state.model)  # type: ignore[arg-type]
+    assert [name for name in now if not np.array_equal(now[name], then[name])] == ["conv1.weight"]
+    stop = load(tmp_path / "run/snapshots/epoch-0.safetensors").weights  # the averaged weights
+    assert all(np.array_equal(now[name], stop[name]) for name in now)
+    pause(experiment)
+    again = backend.get_weights(resume(tmp_path / "run", data).state.model)  # type: ignore[arg-type]
+    assert all(np.array_equal(now[name], again[name]) for name in now)
+
+
+def test_weights_to_start_from_are_left_alone(tmp_path: Path) -> None:
+    data = smooth(64)[..., 0], np.arange(64) % 4
+    run = residual.train(data, "cifar_resnet8", epochs=1, batch_size=16, out=tmp_path / "first")
+    experiment = begin(data, "default", dict(FIELDS), out=tmp_path / "second", start=run.folder)
+    now = backend.get_weights(experiment.state.model)  # type: ignore[arg-type]
+    assert all(np.array_equal(now[name], value) for name, value in run.saved().weights.items())
+
+
+def test_default_whitens_patches_of_its_own_nets(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).integers(0, 255, (60, 28, 28)).astype(np.uint8), np.arange(60) % 3
+    begin(data, "default", {"epochs": 1}, out=tmp_path / "run")
+    record = open_run(tmp_path / "run").record
+    assert record["architecture"]["stem"] == "patch"
+    assert record["recipe"]["first_layer"] == "whitened"
+    assert any("principal components" in reason for reason in record["reasons"])
+    begin(data, "default", {"epochs": 1, "first_layer": "random"}, out=tmp_path / "other")
+    assert open_run(tmp_path / "other").record["recipe"]["first_layer"] == "random"
