@@ -42,6 +42,13 @@ def test_digits_are_the_originals() -> None:
     assert open_source("digits").fingerprint == source.fingerprint
 
 
+def test_digits_are_the_same_where_their_file_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = open_source("digits").fingerprint
+    with monkeypatch.context() as patched:
+        patched.setattr("residual.data.arrays.find_spec", lambda name: None)
+        assert open_source("digits").fingerprint == found
+
+
 @pytest.mark.parametrize("shape", [(6, 5), (6, 5, 1), (6, 5, 3)])
 def test_arrays_come_back_as_they_are(shape: tuple[int, ...]) -> None:
     images, labels = arrays(12, *shape)

@@ -77,7 +77,7 @@ def test_weights_to_start_from_are_left_alone(tmp_path: Path) -> None:
     assert all(np.array_equal(now[name], value) for name, value in run.saved().weights.items())
 
 
-def test_default_whitens_patches_of_its_own_nets(tmp_path: Path) -> None:
+def test_default_whitens_grey_patches_of_its_own_nets(tmp_path: Path) -> None:
     data = np.random.default_rng(0).integers(0, 255, (60, 28, 28)).astype(np.uint8), np.arange(60) % 3
     begin(data, "default", {"epochs": 1}, out=tmp_path / "run")
     record = open_run(tmp_path / "run").record
@@ -86,3 +86,6 @@ def test_default_whitens_patches_of_its_own_nets(tmp_path: Path) -> None:
     assert any("principal components" in reason for reason in record["reasons"])
     begin(data, "default", {"epochs": 1, "first_layer": "random"}, out=tmp_path / "other")
     assert open_run(tmp_path / "other").record["recipe"]["first_layer"] == "random"
+    colour = np.stack([data[0], 255 - data[0], data[0].swapaxes(1, 2)], 3), data[1]
+    begin(colour, "default", {"epochs": 1}, out=tmp_path / "colour")
+    assert open_run(tmp_path / "colour").record["recipe"]["first_layer"] == "random"

@@ -16,13 +16,24 @@ from residual.data.records import ArrayStore, Pixels, Records, Source
 
 def open_digits() -> Source:
     """scikit-learn's 1797 digits, 8 x 8, scaled from 0..16 to 0..255."""
+    values, labels = _digits()
+    images = np.rint(values.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+    return _source("digits", "digits", images, labels.astype(np.int64))
+
+
+def _digits() -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """What `sklearn.datasets.load_digits` reads, from its file: importing the package takes two seconds. By its own call where the file
+    has another place."""
     package = find_spec("sklearn")
-    assert package is not None
-    assert package.submodule_search_locations is not None
-    # its table is read as `sklearn.datasets.load_digits` reads it, without two seconds of importing the package
-    table = np.loadtxt(Path(package.submodule_search_locations[0], "datasets", "data", "digits.csv.gz"), delimiter=",")
-    images = np.rint(table[:, :-1].reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
-    return _source("digits", "digits", images, table[:, -1].astype(np.int64))
+    places = package.submodule_search_locations if package else None
+    file = Path(places[0] if places else "", "datasets", "data", "digits.csv.gz")
+    if file.is_file():
+        table = np.loadtxt(file, delimiter=",")
+        return table[:, :-1], table[:, -1]
+    from sklearn.datasets import load_digits
+
+    values, labels = load_digits(return_X_y=True)
+    return values, labels
 
 
 def open_arrays(images: npt.ArrayLike, labels: npt.ArrayLike) -> Source:

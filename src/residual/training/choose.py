@@ -131,7 +131,8 @@ def _augmentation(data: Data, size: tuple[int, int], arch: Architecture, reasons
 
 
 def _first_layer(arch: Architecture, reasons: list[str]) -> dict[str, Any]:
-    if arch.stem != "patch":
+    """Whitened where that was found to be better: on patches of grey pictures."""
+    if arch.stem != "patch" or arch.in_channels > 1:
         return {}
     reasons.append("First layer: it begins with the principal components of patches of the training pictures, and their negatives.")
     return {"first_layer": "whitened"}
