@@ -21,8 +21,8 @@ MXNET_PIP := $(MXNET_BIN)/python -m pip --disable-pip-version-check install --qu
 ORACLES := "torchvision>=0.26,<0.29" "timm>=1.0.15,<2" "kornia>=0.8,<1" "kornia_rs>=0.1"
 
 # One thread in each process: the tests are many and small, and threads of two processes would wait for each other.
-# As many as there are cores: with two more, each test took two to three times as long.
-SPREAD := -n $(shell nproc 2>/dev/null || echo 2) --dist loadfile --no-loadscope-reorder
+# One more than there are cores: a test that starts a program waits for it.
+SPREAD := -n $(shell expr $$(nproc 2>/dev/null || echo 2) + 1) --dist loadfile --no-loadscope-reorder
 test: export OMP_NUM_THREADS := 1
 
 .PHONY: train test docs check clean
