@@ -72,7 +72,9 @@ def test_training_begins_from_it_and_resumes(tmp_path: Path) -> None:
 def test_weights_to_start_from_are_left_alone(tmp_path: Path) -> None:
     data = smooth(64)[..., 0], np.arange(64) % 4
     run = residual.train(data, "cifar_resnet8", epochs=1, batch_size=16, out=tmp_path / "first")
-    experiment = begin(data, "default", dict(FIELDS), out=tmp_path / "second", start=run.folder)
+    with pytest.raises(ValueError, match=r"first_layer is that of .*leave out first_layer='whitened'"):
+        begin(data, "default", dict(FIELDS), out=tmp_path / "second", start=run.folder)
+    experiment = begin(data, "default", {"epochs": 1}, out=tmp_path / "second", start=run.folder)
     now = backend.get_weights(experiment.state.model)  # type: ignore[arg-type]
     assert all(np.array_equal(now[name], value) for name, value in run.saved().weights.items())
 

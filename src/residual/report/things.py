@@ -11,7 +11,7 @@ from residual.describe import native_size
 from residual.layers import Network
 from residual.plan import plan
 from residual.runs import RUN_FILE, Run, open_run
-from residual.spelling import nearest
+from residual.spelling import as_file_name, nearest
 from residual.study.store import PARTS, RESULT_FILE, Finding, load
 from residual.study.subjects import open_subject
 from residual.variants import VARIANTS, architecture, is_variant
@@ -71,7 +71,7 @@ def default_place(thing: Thing) -> Path:
     if not isinstance(thing, Model):
         return thing.folder / REPORT_FILE
     if thing.place is None:
-        return Path(f"{thing.name}.html")
+        return Path(f"{as_file_name(thing.name)}.html")
     return thing.place / REPORT_FILE if thing.place.is_dir() else thing.place.with_suffix(".html")
 
 

@@ -16,11 +16,11 @@ from residual.training.loop import State
 from residual.training.portable import PortableState
 from residual.weights import SavedModel, Weights
 
-_FIXED = ("model", "image_size")
+_FIXED = ("model", "image_size", "first_layer")
 
 
 def begin_from(start: str | Path, data: Data, fields: dict[str, Any]) -> SavedModel:
-    """The model `start`. ValueError where it does not fit the data, or where a field asks for another model or size."""
+    """The model `start`. ValueError where it does not fit the data, or where a field asks for another model, size or first values."""
     for name in _FIXED:
         if name in fields:
             raise ValueError(f"{name} is that of {start}, from whose weights the training starts: leave out {name}={fields[name]!r}.")
