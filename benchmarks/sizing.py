@@ -1,6 +1,7 @@
 """Nets of other sizes trained for the same seconds: validation accuracy, so that the test set decides nothing.
 
     python benchmarks/sizing.py DATA --time 10 --seeds 2 16-32/2-2 16-32-64/1-2-2 --first-layer whitened
+    python benchmarks/sizing.py DATA --time 60 16-32-64/1-2-2 --set data_pruning=0 --set learning_rate=0.2
 
 A net is WIDTHS/STRIDES, one basic block a stage on a 4x4/2 stem. Nets take turns within a seed. All else is what `default` fits.
 """
@@ -45,20 +46,23 @@ def main() -> None:
     parser.add_argument("--time", type=float, default=10)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--first-layer", default="whitened")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="of the recipe; the value as JSON")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    rows = []
+    rows, changes = [], {name: json.loads(value) for name, _, value in (told.partition("=") for told in options.set)}
     print("| net | seed | batch | passes | validation | pictures/s | s |\n|---|---|---|---|---|---|---|")
     for seed in range(options.seeds):
         for told in options.nets:
-            fields = {"model": net(told), "time": options.time, "seed": seed, "first_layer": options.first_layer}
+            fields = {"model": net(told), "time": options.time, "seed": seed, "first_layer": options.first_layer, **changes}
             with tempfile.TemporaryDirectory() as folder:
                 row = {"net": told, "seed": seed, **one(options.data, fields, Path(folder) / "run")}
             rows.append(row)
             shown = f"{row['passes']} | {row['validation']:.2%} | {row['pictures_per_second']:,} | {row['seconds']}"
             print(f"| {told} | {seed} | {row['batch']} | {shown} |", flush=True)
     if options.json:
-        options.json.write_text(json.dumps({"machine": machine().as_dict(), "time": options.time, "rows": rows}, indent=1) + "\n")
+        options.json.write_text(
+            json.dumps({"machine": machine().as_dict(), "time": options.time, "set": changes, "rows": rows}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

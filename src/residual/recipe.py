@@ -46,6 +46,8 @@ class Recipe:
         erasing: probability that a rectangle of a picture is erased. Zhong et al. 2017.
         mixup: alpha of mixup (Zhang et al. 2018); 0 is none.
         cutmix: alpha of CutMix (Yun et al. 2019); 0 is none. With mixup too, one or the other at random.
+        data_pruning: share of the pictures with a loss below the mean that an epoch leaves out, drawn anew each time; the rest of them
+            weigh more for it. The first epoch is whole. InfoBatch: Qin et al. 2024, arXiv:2303.04947. 0 is none.
         ema: decay per step of the averaged weights, which are then those validated and kept; 0 is none.
         precision: "bfloat16" is autocast; "auto" takes it where the machine is fast at it.
         channels_last: memory layout N H W C of pictures and weights.
@@ -92,6 +94,7 @@ class Recipe:
     erasing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    data_pruning: float = 0.0
     ema: float = 0.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool = True
@@ -120,6 +123,8 @@ class Recipe:
             raise ValueError(f"crop_scale is {self.crop_scale}, but a crop cannot be larger than its picture: at most 1.")
         if list(self.milestones) != sorted(self.milestones) or not all(0 < m < 1 for m in self.milestones):
             raise ValueError(f"milestones is {self.milestones}, but must rise and lie between 0 and 1: they are shares of the run.")
+        if self.data_pruning and (self.mixup or self.cutmix):
+            raise ValueError("data_pruning goes by the loss of each picture, but mixup and cutmix mix pictures: set one of them to 0.")
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate is {self.accumulate}, more parts than the {self.batch_size} pictures of a batch.")
 
@@ -186,7 +191,8 @@ _RANGES = (
     ("image_size", 0, 4096), ("epochs", 1, 1_000_000), ("time", 0, 1e9), ("batch_size", 1, 1_000_000), ("accumulate", 1, 100_000),
     ("learning_rate", 1e-12, 1e6), ("momentum", 0, 0.999999), ("weight_decay", 0, 1e3), ("step_factor", 0, 1), ("warmup", 0, 0.99),
     ("final_share", 0, 1), ("warmup_rate", 0, 1e6), ("warmup_error", 0, 1), ("label_smoothing", 0, 0.99), ("crop_padding", 0, 1024),
-    ("lighting", 0, 10), ("erasing", 0, 1), ("mixup", 0, 100), ("cutmix", 0, 100), ("ema", 0, 0.9999999), ("crop", 0.1, 1),
+    ("lighting", 0, 10), ("erasing", 0, 1), ("mixup", 0, 100), ("cutmix", 0, 100), ("data_pruning", 0, 0.99),
+    ("ema", 0, 0.9999999), ("crop", 0.1, 1),
     ("validation", 0, 0.9), ("patience", 0, 1_000_000), ("seed", 0, 2**63 - 1),
 )  # fmt: skip
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,10 +32,16 @@ COMMAND = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("stop", [1, 3, 4, 7, 11])
-def test_resumed_weights_are_bit_identical(tmp_path: Path, stop: int, optimizer: str) -> None:
-    recipe = replace(HARD, optimizer=optimizer)  # type: ignore[arg-type]
+PRUNED = {"mixup": 0.0, "cutmix": 0.0, "data_pruning": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("changes", "stop"),
+    [({"optimizer": name}, stop) for name in ("sgd", "adamw") for stop in (1, 3, 4, 7, 11)] + [(PRUNED, stop) for stop in (1, 4, 5, 7)],
+    ids=str,
+)
+def test_resumed_weights_are_bit_identical(tmp_path: Path, stop: int, changes: dict[str, Any]) -> None:
+    recipe = replace(HARD, **changes)
     whole, setting = setup(recipe)
     ends = [event for event in fit(whole, setting) if isinstance(event, EpochEnd)]
     first, setting = setup(recipe)

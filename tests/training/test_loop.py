@@ -16,6 +16,7 @@ from residual.preprocessing import Preprocessing
 from residual.recipe import EpochEnd, Recipe
 from residual.training.feed import Normaliser, Resident
 from residual.training.loop import Setting, State, StepEnd, fit, key, order
+from residual.training.pruning import unpruned
 
 CPU = torch.device("cpu")
 NET = Architecture(
@@ -37,7 +38,10 @@ def decoded(count: int = 60, seed: int = 0) -> Decoded:
 def setup(recipe: Recipe, *, arch: Architecture = NET, seed: int = 0) -> tuple[State, Setting]:
     model = backend.build(plan(arch), seed)
     average = {name: value.clone() for name, value in model.state_dict().items()} if recipe.ema else None
-    state = State(model=model, optimizer=backend.optimizer(model, recipe), average=average, warm=not recipe.warmup_rate)
+    pruning = unpruned(60, CPU) if recipe.data_pruning else None
+    state = State(
+        model=model, optimizer=backend.optimizer(model, recipe), average=average, pruning=pruning, warm=not recipe.warmup_rate
+    )  # fmt: skip
     normalise = Normaliser(Preprocessing(size=(8, 8), channels=1, mean=(0.3,), std=(0.3,)), CPU)
     feed, held = Resident(decoded(), None, CPU), Resident(decoded(30, seed=1), None, CPU)
     setting = Setting(recipe=recipe, train=feed, validation=held, normalise=normalise, size=(8, 8), device=CPU, half=False, call=model)

@@ -13,6 +13,7 @@ def check_recipe(recipe: Recipe, backend: str) -> None:
         ("optimizer", recipe.optimizer != "sgd", "set optimizer='sgd'"),
         ("mixup", recipe.mixup > 0, "set mixup=0"),
         ("cutmix", recipe.cutmix > 0, "set cutmix=0"),
+        ("data_pruning", recipe.data_pruning > 0, "set data_pruning=0"),
         ("ema", recipe.ema > 0, "set ema=0"),
         ("accumulate", recipe.accumulate > 1, "set accumulate=1 and a batch_size that fits in memory"),
         ("compile", recipe.compile, "set compile=False"),

@@ -121,7 +121,7 @@ class Display:
         began, seconds = self.before
         rate = (step.step - began) * self.size / max(step.seconds - seconds, 1e-9)
         self.before = (step.step, step.seconds)
-        accuracy = int(step.right) / max(step.seen, 1)
+        accuracy = float(step.right) / max(step.seen, 1)
         said = f"epoch {step.epoch}  loss {float(step.loss):.3f}  accuracy {accuracy:.1%}  {rate:,.0f} pictures/s"
         if self.live:
             self.bar.start_task(self.task)

@@ -13,6 +13,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from residual.training.loop import State
+from residual.training.pruning import Pruning
 from residual.weights import write_whole
 
 CHECKPOINT = "checkpoint/last.safetensors"
@@ -23,6 +24,8 @@ def save(folder: Path, state: State) -> None:
     """Writes `state` into `folder`/checkpoint."""
     tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in (state.average or {}).items()}
+    if state.pruning is not None:
+        tensors |= {"pruning.losses": state.pruning.losses, "pruning.weights": state.pruning.weights}
     numbers: dict[str, Any] = {name: getattr(state, name) for name in _NUMBERS}
     steps: dict[str, float] = {}
     for index, values in state.optimizer.state_dict()["state"].items():
@@ -54,6 +57,8 @@ def restore(folder: Path, state: State) -> None:
         if state.average is not None:
             for name, value in _under("average.", tensors).items():
                 state.average[name].copy_(value)
+        if state.pruning is not None:
+            state.pruning = Pruning(**_under("pruning.", tensors))
         _restore_optimizer(state, tensors, steps)
         for name in _NUMBERS:
             setattr(state, name, numbers[name])

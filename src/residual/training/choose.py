@@ -71,17 +71,18 @@ def choose(
         told = "that of the weights to start from" if start else recipe.model
         reasons.append(f"Model: {told}, with {data.channels} input channel(s) and {len(data.classes)} classes.")
         rate = training_rate(arch, size, batch=16, half=half) if fit else 0.0
-        if fit and "epochs" not in fixed and not recipe.time:
-            recipe = adjusted(recipe, {"epochs": max(1, min(_wanted_epochs(data), int(PATIENT_SECONDS * rate / data.count)))})
-            reasons.append(f"Epochs: {recipe.epochs}, about {PATIENT_SECONDS:.0f} s of training here.")
+        if fit:
+            recipe = _fitted(recipe, {"epochs": max(1, min(_wanted_epochs(data), int(PATIENT_SECONDS * rate / data.count)))}, fixed)
     if fit:
         recipe = _fitted(recipe, _batch(data, largest_batch(recipe.time * rate)), fixed)
         reasons.append(
             f"Batch: {recipe.batch_size} of {data.count} pictures; SGD with Nesterov momentum, learning rate up to {recipe.learning_rate} "
             "and down in a triangle."
         )
-        recipe = _fitted(recipe, _augmentation(data, size, arch, reasons), fixed)
-        seconds = recipe.time or data.count * (1 - recipe.validation) * recipe.epochs / rate
+        recipe = _fitted(recipe, _augmentation(data, size, arch, reasons) | _pruning(recipe, data, fixed, reasons), fixed)
+        seconds = recipe.time or data.count * (1 - recipe.validation) * _passes(recipe) / rate
+        if not recipe.time:
+            reasons.append(f"Epochs: {recipe.epochs}, about {seconds:.0f} s of training here.")
         if seconds >= _LONG and "compile" not in fixed:
             recipe = adjusted(recipe, {"compile": _pays_to_compile(recipe, arch, size, seconds, half, reasons)})
     if base.decay_norm_and_bias and "warmup_rate" not in fixed and sum(arch.depths) >= 54:
@@ -136,6 +137,22 @@ def _first_layer(arch: Architecture, reasons: list[str]) -> dict[str, Any]:
         return {}
     reasons.append("First layer: it begins with the principal components of patches of the training pictures, and their negatives.")
     return {"first_layer": "whitened"}
+
+
+def _pruning(recipe: Recipe, data: Data, fixed: dict[str, Any], reasons: list[str]) -> dict[str, Any]:
+    """Easy pictures of many are left out: 0.6 points on Fashion-MNIST in 60 s. As many epochs more as that saves."""
+    if data.count < _MANY or recipe.mixup or recipe.cutmix or "data_pruning" in fixed:
+        return {}
+    reasons.append(
+        "Easy pictures: from the second epoch on three in four with a loss below the mean are left out, and the fourth counts for them."
+    )
+    pruned = {"data_pruning": 0.75}
+    return pruned | {"epochs": 1 + round((recipe.epochs - 1) / (_passes(adjusted(recipe, pruned | {"epochs": 2})) - 1))}
+
+
+def _passes(recipe: Recipe) -> float:
+    """How often an average picture is trained on; of all, about 73 % have a loss below the mean (Fashion-MNIST, 16-32-64)."""
+    return 1 + (recipe.epochs - 1) * (1 - 0.73 * recipe.data_pruning)
 
 
 def _views(flip: str, padding: int, reasons: list[str]) -> dict[str, Any]:
@@ -194,8 +211,6 @@ def _sized(
         f"Model: a residual net of {2 + 2 * sum(arch.depths)} layers, widths {'-'.join(map(str, arch.out_widths))}, which trains on about "
         f"{rate:,.0f} pictures/s here: {why}."
     )
-    if not recipe.time:
-        reasons.append(f"Epochs: {epochs}.")
     return arch, epochs, last, rate
 
 

@@ -25,6 +25,7 @@ from residual.recipe import EpochEnd, Recipe, adjusted
 from residual.runs import EVENTS_FILE, MODEL_FILE, RUN_FILE, Run, as_json, open_run
 from residual.spelling import as_file_name
 from residual.training import checkpoint, portable
+from residual.training.allocator import memory_kept
 from residual.training.choose import Choice, Data, choose
 from residual.training.evaluation import Evaluation, evaluate_run
 from residual.training.feed import Normaliser
@@ -33,6 +34,7 @@ from residual.training.loop import Setting, State, StepEnd, fit
 from residual.training.machine import machine
 from residual.training.portable import PortableState
 from residual.training.prepare import Prepared, Progress, prepare
+from residual.training.pruning import unpruned
 from residual.training.recipes import RECIPES
 from residual.training.recipes import recipe as recipe_named
 from residual.training.start import begin_from, put_weights
@@ -90,7 +92,7 @@ def begin(
     check_backend(backend)
     if backend != "torch":
         check_recipe(adjusted(base, fields), backend)
-        fields = {"compile": False, **fields}
+        fields = {"compile": False, "data_pruning": 0.0, **fields}
     folder = _new_folder(out, data, fields.get("model", base.model))
     if isinstance(data, str | Path) and Path(data).expanduser().is_dir():
         data = Path(data).expanduser().resolve()  # so that the run still finds it from another folder
@@ -150,18 +152,19 @@ def proceed(experiment: Experiment) -> Iterator[StepEnd | EpochEnd]:
     run, state, recipe = experiment.run, experiment.state, experiment.setting.recipe
     board, last = Board(run.folder), time.monotonic()
     events = portable.fit(state, experiment.setting) if isinstance(state, PortableState) else fit(state, experiment.setting)
-    for event in events:
-        if isinstance(event, EpochEnd):
-            run.append(event)
-            board.epoch(event)
-            if recipe.snapshots:
-                _keep(experiment, SNAPSHOT.format(event.epoch))
-            if recipe.keep == "last" or state.best_epoch in (0, state.epoch):
-                _keep(experiment)
-        if time.monotonic() - last > (2.0 if isinstance(event, EpochEnd) else _EVERY):
-            _save(experiment)
-            last = time.monotonic()
-        yield event
+    with memory_kept():
+        for event in events:
+            if isinstance(event, EpochEnd):
+                run.append(event)
+                board.epoch(event)
+                if recipe.snapshots:
+                    _keep(experiment, SNAPSHOT.format(event.epoch))
+                if recipe.keep == "last" or state.best_epoch in (0, state.epoch):
+                    _keep(experiment)
+            if time.monotonic() - last > (2.0 if isinstance(event, EpochEnd) else _EVERY):
+                _save(experiment)
+                last = time.monotonic()
+            yield event
     _save(experiment)
     board.close()
 
@@ -199,7 +202,10 @@ def _experiment(run: Run, source: Source, recipe: Recipe, arch: Architecture, pr
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {name: value.detach().clone() for name, value in model.state_dict().items()} if recipe.ema else None
-    state = State(model=model, optimizer=pytorch.optimizer(model, recipe), average=average, warm=not recipe.warmup_rate)
+    pruning = unpruned(len(prepared.train), device) if recipe.data_pruning else None
+    state = State(
+        model=model, optimizer=pytorch.optimizer(model, recipe), average=average, pruning=pruning, warm=not recipe.warmup_rate
+    )  # fmt: skip
     normalise, size, reserve = Normaliser(prepared.preprocessing, device), prepared.preprocessing.size, 0.0
     if recipe.time and prepared.validation is not None:
         reserve = seconds_of(model, prepared.validation, normalise, size=size, batch=max(recipe.batch_size, 64), half=half)
@@ -238,12 +244,8 @@ def _keep(experiment: Experiment, name: str = MODEL_FILE) -> None:
     state, weights = experiment.state, backend_of(experiment.state.model).get_weights(experiment.state.model)
     if isinstance(state, State) and state.average is not None:
         weights = {name: state.average[name].float().cpu().numpy().copy() for name in weights}
-    saved = SavedModel(
-        architecture=experiment.architecture,
-        weights=weights,
-        classes=experiment.source.classes,
-        preprocessing=experiment.preprocessing,
-    )
+    classes, preprocessing = experiment.source.classes, experiment.preprocessing
+    saved = SavedModel(architecture=experiment.architecture, weights=weights, classes=classes, preprocessing=preprocessing)
     file = experiment.run.folder / name
     file.parent.mkdir(exist_ok=True)
     save_model(file, saved)

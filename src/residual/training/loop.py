@@ -19,6 +19,7 @@ from residual.recipe import EpochEnd, Recipe, learning_rate
 from residual.training.augment import augment, colour_noise, mixed
 from residual.training.feed import Batch, Feed, Normaliser
 from residual.training.inference import autocast, chunked, logits
+from residual.training.pruning import Pruning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class StepEnd:
 
     Attributes:
         seen: pictures of this epoch so far.
-        right: how many of them were classified rightly (a tensor on the device).
+        right: how many of them were classified rightly (a tensor on the device); with data pruning as they weigh.
     """
 
     epoch: int
@@ -51,17 +52,19 @@ class State:
         losses: of the current epoch, one a step.
         warm: the recipe's warm-up rule no longer holds; `running_error` is what it watches.
         average: the averaged weights, where the recipe keeps them.
+        pruning: the loss of each picture, where the recipe prunes the data.
         done: the time budget is used up.
     """
 
     model: ResidualNet
     optimizer: torch.optim.Optimizer
     average: dict[str, Tensor] | None = None
+    pruning: Pruning | None = None
     epoch: int = 0
     batch: int = 0
     step: int = 0
     seen: int = 0
-    right: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    right: Tensor = field(default_factory=lambda: torch.zeros(()))
     losses: list[Tensor] = field(default_factory=list)
     seconds: float = 0.0
     warm: bool = True
@@ -105,39 +108,39 @@ def fit(state: State, setting: Setting) -> Iterator[StepEnd | EpochEnd]:
     """
     recipe, began, before = setting.recipe, time.perf_counter(), state.seconds
     while not state.finished(recipe):
-        chunks = order(len(setting.train), recipe, state.epoch)
-        total = recipe.epochs * len(chunks)
         if state.batch == 0:
-            state.losses, state.seen = [], 0
-            state.right = torch.zeros((), dtype=torch.int64, device=setting.device)
+            state.losses, state.seen, state.right = [], 0, torch.zeros((), device=setting.device)
+            if state.pruning is not None:
+                state.pruning.draw(recipe.data_pruning, key(recipe.seed, state.epoch, -3))
+        chunks = order(len(setting.train), recipe, state.epoch, state.pruning)
         state.model.train()
         start = (state.seen, time.perf_counter())
         for batch in setting.train.read(chunks[state.batch :]):
             torch.manual_seed(key(recipe.seed, state.epoch, state.batch))
-            progress = _progress(state, setting, total)
+            progress = _progress(state, setting, len(chunks))
             rate = _rate(state, recipe, progress)
             set_learning_rate(state.optimizer, rate)
             loss, right = _step(state, setting, batch)
             if not state.warm:
-                _watch(state, recipe, 1 - int(right) / len(batch[1]), len(batch[1]))
+                _watch(state, recipe, 1 - float(right) / len(batch[1]), len(batch[1]))
             state.batch, state.step, state.seen = state.batch + 1, state.step + 1, state.seen + len(batch[1])
             state.right += right
             state.losses.append(loss)
             state.seconds = before + time.perf_counter() - began
             yield StepEnd(
-                epoch=state.epoch + 1, step=state.step, progress=_progress(state, setting, total), learning_rate=rate,
+                epoch=state.epoch + 1, step=state.step, progress=_progress(state, setting, len(chunks)), learning_rate=rate,
                 loss=loss, seen=state.seen, right=state.right, seconds=state.seconds,
             )  # fmt: skip
-            if recipe.time and _progress(state, setting, total) >= 1:
+            if recipe.time and _progress(state, setting, len(chunks)) >= 1:
                 break
         rate = (state.seen - start[0]) / max(time.perf_counter() - start[1], 1e-9)
-        yield _end_epoch(state, setting, total, origin=began - before, images_per_second=rate)
+        yield _end_epoch(state, setting, len(chunks), origin=began - before, images_per_second=rate)
 
 
-def _end_epoch(state: State, setting: Setting, total: int, *, origin: float, images_per_second: float) -> EpochEnd:
+def _end_epoch(state: State, setting: Setting, batches: int, *, origin: float, images_per_second: float) -> EpochEnd:
     """Validates, where it is due, and closes the epoch; `origin` is when training began on the clock."""
     recipe = setting.recipe
-    progress = _progress(state, setting, total)
+    progress = _progress(state, setting, batches)
     losses = torch.stack(state.losses).float().cpu()
     state.epoch, state.batch, state.done = state.epoch + 1, 0, progress >= 1
     loss = accuracy = None
@@ -148,7 +151,7 @@ def _end_epoch(state: State, setting: Setting, total: int, *, origin: float, ima
             state.best_accuracy, state.best_epoch = accuracy, state.epoch
     state.seconds = time.perf_counter() - origin
     return EpochEnd(
-        epoch=state.epoch, steps=state.step, train_loss=float(losses.mean()), train_accuracy=int(state.right) / max(state.seen, 1),
+        epoch=state.epoch, steps=state.step, train_loss=float(losses.mean()), train_accuracy=float(state.right) / max(state.seen, 1),
         losses=tuple(losses.tolist()), validation_loss=loss, validation_accuracy=accuracy,
         learning_rate=state.optimizer.param_groups[0]["lr"], progress=progress, seconds=state.seconds,
         images_per_second=images_per_second,
@@ -156,24 +159,32 @@ def _end_epoch(state: State, setting: Setting, total: int, *, origin: float, ima
 
 
 def _step(state: State, setting: Setting, batch: Batch) -> tuple[Tensor, Tensor]:
-    """One optimizer step on `batch`; its loss and how many pictures were right, still on the device."""
+    """One optimizer step on `batch`; its loss and how many pictures were right, still on the device; with data pruning both as estimates
+    of the whole data's: easy pictures that were kept count for those left out."""
     recipe = setting.recipe
     x, (first, second, share) = mixed(inputs(setting, batch, state.epoch), batch[1], recipe)
     x = x.contiguous(memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
     state.optimizer.zero_grad(set_to_none=True)
-    total, right = torch.zeros((), device=x.device), torch.zeros((), dtype=torch.int64, device=x.device)
+    total, right = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
     parts = -(-len(x) // recipe.accumulate)
     for start in range(0, len(x), parts):
         cut = slice(start, start + parts)
         with autocast(setting.device, setting.half):
             scores = setting.call(x[cut]).float()
-        loss = share * F.cross_entropy(scores, first[cut], label_smoothing=recipe.label_smoothing)
+        rightly, mean = (scores.detach().argmax(1) == first[cut]).float(), torch.ones((), device=x.device)
+        if state.pruning is None:
+            loss = share * F.cross_entropy(scores, first[cut], label_smoothing=recipe.label_smoothing)
+        else:
+            each = F.cross_entropy(scores, first[cut], label_smoothing=recipe.label_smoothing, reduction="none")
+            weights = state.pruning.note(batch[2][cut], each)
+            loss, mean = (each * weights).mean(), weights.mean()
+            rightly = rightly * weights / mean
         if share < 1:
             loss = loss + (1 - share) * F.cross_entropy(scores, second[cut], label_smoothing=recipe.label_smoothing)
         loss = loss * (len(scores) / len(x))
         loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()
-        right += (scores.detach().argmax(1) == first[cut]).sum()
+        total += loss.detach() / mean
+        right += rightly.sum()
     state.optimizer.step()
     if state.average is not None:
         _average(state, recipe.ema)
@@ -211,11 +222,14 @@ def scored(found: Tensor, labels: npt.NDArray[np.int64]) -> tuple[float, float]:
     return float(F.cross_entropy(found, targets)), float((found.argmax(1) == targets).float().mean())
 
 
-def order(count: int, recipe: Recipe, epoch: int) -> list[npt.NDArray[np.int64]]:
-    """The batches of an epoch, as index arrays: a pure function of (seed, epoch). A last batch of one picture, which batch norm cannot
-    take, is left out; a compiled model leaves out any smaller last batch."""
+def order(count: int, recipe: Recipe, epoch: int, pruning: Pruning | None = None) -> list[npt.NDArray[np.int64]]:
+    """The batches of an epoch, as index arrays: a pure function of (seed, epoch) and what `pruning` leaves out. A last batch of one
+    picture, which batch norm cannot take, is left out; a compiled model leaves out any smaller last batch."""
     stream = np.random.Generator(np.random.Philox(key=key(recipe.seed, epoch, -1)))
-    chunks = chunked(stream.permutation(count), recipe.batch_size)
+    shuffled = stream.permutation(count)
+    if pruning is not None:
+        shuffled = shuffled[pruning.weights.cpu().numpy()[shuffled] > 0]
+    chunks = chunked(shuffled, recipe.batch_size)
     smallest = recipe.batch_size if recipe.compile else 2
     return chunks[:-1] if len(chunks) > 1 and len(chunks[-1]) < smallest else chunks
 
@@ -236,10 +250,11 @@ def _turns(recipe: Recipe, index: Tensor, epoch: int) -> Tensor | None:
     return (coin + epoch) % 2 == 0
 
 
-def _progress(state: State, setting: Setting, total: int) -> float:
+def _progress(state: State, setting: Setting, batches: int) -> float:
+    """The share of the training that is over; the present epoch has `batches`."""
     if setting.recipe.time:
         return min(state.seconds / max(setting.recipe.time - setting.reserve, 1e-9), 1.0)
-    return min(state.step / total, 1.0)
+    return min((state.epoch * batches + state.batch) / (setting.recipe.epochs * batches), 1.0)
 
 
 def _rate(state: State, recipe: Recipe, progress: float) -> float:
