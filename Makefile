@@ -20,13 +20,10 @@ MXNET_PIP := $(MXNET_BIN)/python -m pip --disable-pip-version-check install --qu
 # Installed without their dependencies: they ask for a torch build of their own. See tests/oracles.py.
 ORACLES := "torchvision>=0.26,<0.29" "timm>=1.0.15,<2" "kornia>=0.8,<1" "kornia_rs>=0.1"
 
-# One thread in each process, of PyTorch, TensorFlow and JAX: the tests are many and small, and threads of two processes would wait for each other.
+# One thread in each process: the tests are many and small, and threads of two processes would wait for each other.
 # One more than there are cores: a test that starts a program waits for it.
 SPREAD := -n $(shell expr $$(nproc 2>/dev/null || echo 2) + 1) --dist loadfile --no-loadscope-reorder
 test: export OMP_NUM_THREADS := 1
-test: export TF_NUM_INTRAOP_THREADS := 1
-test: export TF_NUM_INTEROP_THREADS := 1
-test: export NPROC := 1
 
 .PHONY: train test docs check clean
 .DELETE_ON_ERROR:

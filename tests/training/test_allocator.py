@@ -26,7 +26,7 @@ outside, before = faults(), resident()
 with memory_kept():
     faults()
     inside, kept = faults(), resident() - before
-print(json.dumps({"outside": outside, "inside": inside, "kept": kept, "after": resident() - before, "again": faults()}))
+print(json.dumps({"outside": outside, "inside": inside, "kept": kept, "after": resident() - before}))
 """
 
 
@@ -45,7 +45,6 @@ def test_blocks_are_kept_inside_and_handed_back_afterwards() -> None:
     assert found["inside"] < 1_000
     assert found["kept"] > 90e6
     assert found["after"] < 30e6
-    assert found["again"] > 100_000
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not the GNU C library's here, and is left alone")
