@@ -116,6 +116,35 @@ def test_narrow_nets_are_left_sooner() -> None:
     assert worth(16, DIGITS) == worth(32, DIGITS)
 
 
+@pytest.mark.parametrize(
+    ("changes", "fixed", "share"),
+    [
+        ({}, {"time": 60.0}, 0.75),
+        ({"channels": 3}, {"time": 60.0}, 0.0),
+        ({"count": 5_000}, {"time": 60.0}, 0.0),
+        ({}, {"time": 60.0, "mixup": 0.2}, 0.0),
+        ({}, {"time": 60.0, "data_pruning": 0.5}, 0.5),
+        ({}, {"epochs": 1}, 0.0),
+    ],
+    ids=str,
+)
+def test_easy_pictures_are_left_out_of_many_grey_ones(changes: dict[str, Any], fixed: dict[str, Any], share: float) -> None:
+    choice = chosen(replace(FASHION, **changes), fixed)
+    assert choice.recipe.data_pruning == share
+    assert any("Easy pictures" in reason for reason in choice.reasons) == (share == 0.75)
+
+
+def test_more_epochs_are_fitted_where_easy_pictures_are_left_out() -> None:
+    """Seven epochs of 0.45 of the pictures after a whole one are as long as four whole ones; epochs that the user set stay."""
+    from residual.training.choose import _passes, _pruning
+
+    found = _pruning(recipe(epochs=4), FASHION, {}, [])
+    assert found == {"data_pruning": 0.75, "epochs": 8}
+    assert _passes(recipe(**found)) == pytest.approx(4, abs=0.2)
+    assert _passes(recipe(epochs=4)) == 4
+    assert chosen(FASHION, {"epochs": 3}).recipe.epochs == 3
+
+
 def test_views_are_what_training_did_not_show() -> None:
     """Mirrored training: the mirror image. No mirroring and no shifts: shifts. Shifts only: the picture itself."""
     small = {"model": "cifar_resnet8"}
