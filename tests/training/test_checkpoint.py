@@ -59,6 +59,17 @@ def test_resumed_weights_are_bit_identical(tmp_path: Path, stop: int, changes: d
     assert resumed[-1].train_accuracy == ends[-1].train_accuracy
 
 
+def test_a_checkpoint_with_whole_counts_goes_on(tmp_path: Path) -> None:
+    """Those written before counts could be weighed."""
+    state, setting = setup(HARD)
+    list(steps_of(state, setting, 2))
+    state.right = state.right.to(torch.int64)
+    checkpoint.save(tmp_path, state)
+    other, setting = setup(HARD)
+    checkpoint.restore(tmp_path, other)
+    assert [event.step for event in steps_of(other, setting, 3)] == [3]
+
+
 def test_checkpoint_keeps_channels_last_momentum(tmp_path: Path) -> None:
     state, setting = setup(HARD)
     state.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

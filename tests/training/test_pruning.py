@@ -55,6 +55,17 @@ def test_pictures_without_a_loss_are_kept() -> None:
     assert (pruning.weights[10:30] != 1).all()
 
 
+def test_one_picture_is_not_left_alone() -> None:
+    pruning = unpruned(10, CPU)
+    pruning.note(torch.arange(10), torch.tensor([5.0] + [0.1] * 9))
+    alone = 0
+    for key in range(20):
+        pruning.draw(0.99, key)
+        alone += bool((pruning.weights == 1).all())
+        assert (pruning.weights > 0).sum() >= 2
+    assert alone > 10
+
+
 def test_an_epoch_leaves_out_what_weighs_nothing() -> None:
     pruning = unpruned(60, CPU)
     pruning.weights[::3] = 0

@@ -62,7 +62,7 @@ def restore(folder: Path, state: State) -> None:
         _restore_optimizer(state, tensors, steps)
         for name in _NUMBERS:
             setattr(state, name, numbers[name])
-        state.right, state.losses = tensors["right"], list(tensors["losses"].unbind())
+        state.right, state.losses = tensors["right"].float(), list(tensors["losses"].unbind())
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).split("\n")[0]
         raise ValueError(f"The checkpoint {path} is damaged or of another run: {reason.rstrip('.')}.") from error

@@ -29,6 +29,8 @@ class Pruning:
         self.weights = torch.ones_like(self.losses)
         self.weights[low] = 1 / (1 - share)
         self.weights[low & (coin < share)] = 0
+        if (self.weights > 0).sum() < 2:  # batch norm cannot take a picture alone
+            self.weights = torch.ones_like(self.losses)
 
     def note(self, index: Tensor, losses: Tensor) -> Tensor:
         """The weights of the pictures at `index`, whose losses are kept for the next draw."""
