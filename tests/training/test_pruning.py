@@ -90,8 +90,8 @@ def test_training_prunes_from_the_second_epoch_on() -> None:
     assert all(0 <= end.train_accuracy <= 1 for end in ends)
 
 
-def test_the_gradient_of_an_epoch_is_that_of_all_pictures() -> None:
-    """Without steps (rate 0) the weighted losses of an epoch add up to the loss of the whole data, and so does what is reported."""
+def test_the_reported_loss_is_an_estimate_for_all_pictures() -> None:
+    """While the weights stand still, the mean over many draws is the loss of the whole data."""
     whole = setup(replace(BASE, learning_rate=1e-12, epochs=1, batch_size=60))
     target = next(event.train_loss for event in fit(*whole) if isinstance(event, EpochEnd))
     found = []
