@@ -1,9 +1,7 @@
 """Constructed errors give the verdicts they must; a real study is killed, goes on, and computes nothing twice."""
 
 import json
-import os
-import subprocess
-import sys
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from residual.study.degradation import Grid, Result, Train, architecture, study
 from residual.study.store import load
 from residual.variants import architecture as variant
 from residual.weights import Weights, initialise
+from tests.launched import Launched
 
 GRID = Grid(depths=(8, 14, 20), widths=(4, 8, 16), seeds=3, in_channels=3, num_classes=10)
 Error = Callable[[str, int, int], float]
@@ -182,14 +181,13 @@ def one_thread() -> Iterator[None]:
 def test_a_real_study_is_killed_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "r"
     arguments = [*REAL, "--out", str(out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "residual", *arguments], stdout=subprocess.DEVNULL, env=environment)
+    process = Launched(arguments)
     parts: list[Path] = []
-    while process.poll() is None and len(parts) < 2:
+    while process.runs and len(parts) < 2:
         time.sleep(0.02)
         parts = sorted(out.glob("parts/*seed*.json"))
-    process.kill()
-    process.wait()
+    process.signal(signal.SIGKILL)
+    assert process.ended() == -signal.SIGKILL, process.said
     before = {path: path.stat().st_mtime_ns for path in parts}
     assert before
     assert main([*arguments, "--json"]) == 0

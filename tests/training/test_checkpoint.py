@@ -1,10 +1,7 @@
 """Checkpoints: a training that stops anywhere, a killed process included, ends in the very bits of the unbroken one."""
 
 import hashlib
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,18 +16,14 @@ from residual.recipe import EpochEnd
 from residual.runs import open_run
 from residual.training import checkpoint
 from residual.training.loop import fit
+from tests.launched import Launched
 
 from .test_loop import BASE, setup, steps_of
 
 HARD = replace(
     BASE, epochs=3, flip="alternate", crop_padding=1, erasing=0.3, mixup=0.3, cutmix=0.5, ema=0.95, warmup_rate=0.01, momentum=0.9
 )
-COMMAND = [
-    sys.executable, "-m", "residual", "train", "digits",
-    "--epochs", "5", "--batch-size", "64", "--model", "cifar_resnet8", "--ema", "0.99",
-    "--no-report",
-]  # fmt: skip
-
+COMMAND = ["train", "digits", "--epochs", "5", "--batch-size", "64", "--model", "cifar_resnet8", "--ema", "0.99", "--no-report"]
 
 PRUNED = {"mixup": 0.0, "cutmix": 0.0, "data_pruning": 0.8}
 
@@ -107,9 +100,12 @@ def digest(run: Path) -> str:
     return hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
 
 
-def train(*arguments: str, threads: int = 1) -> "subprocess.Popen[str]":
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    return subprocess.Popen([*COMMAND[:4], *arguments], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def begun(run: Path, threads: int = 1) -> Launched:
+    return Launched([*COMMAND, "--out", str(run)], threads=threads)
+
+
+def resumed(run: Path, threads: int = 1) -> Launched:
+    return Launched(["train", "--resume", str(run), "--no-report"], threads=threads)
 
 
 Unbroken = Callable[[int], Path]
@@ -122,9 +118,8 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
     @cache
     def run_with(threads: int) -> Path:
         run = tmp_path_factory.mktemp("unbroken") / "run"
-        process = train(*COMMAND[4:], "--out", str(run), threads=threads)
-        said, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, said
+        process = begun(run, threads)
+        assert process.ended() == 0, process.said
         return run
 
     return run_with
@@ -135,16 +130,16 @@ def epochs_of(run: Path) -> int:
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 
-def kill_when(process: "subprocess.Popen[str]", run: Path, epochs: int) -> None:
+def kill_when(process: Launched, run: Path, epochs: int) -> None:
     """SIGKILL in the midst of the epoch after `epochs` of them were written."""
     deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
+    while process.runs and time.monotonic() < deadline:
         if (run / "run.json").exists() and epochs_of(run) >= epochs:
             break
         time.sleep(0.01)
     time.sleep(0.05)
-    process.kill()
-    process.communicate()
+    process.signal(signal.SIGKILL)
+    assert process.ended() in (-signal.SIGKILL, 0), process.said
 
 
 @pytest.mark.parametrize(
@@ -154,13 +149,12 @@ def kill_when(process: "subprocess.Popen[str]", run: Path, epochs: int) -> None:
 def test_killed_process_resumes_to_the_same_bits(tmp_path: Path, unbroken: Unbroken, threads: int, epochs: int) -> None:
     """SIGKILL within an epoch, again one epoch after resuming, then to the end."""
     run = tmp_path / "run"
-    kill_when(train(*COMMAND[4:], "--out", str(run), threads=threads), run, epochs)
+    kill_when(begun(run, threads), run, epochs)
     assert open_run(run).record["status"] != "finished"
-    kill_when(train("--resume", str(run), "--no-report", threads=threads), run, epochs_of(run) + 1)
+    kill_when(resumed(run, threads), run, epochs_of(run) + 1)
     if open_run(run).record["status"] != "finished":
-        process = train("--resume", str(run), "--no-report", threads=threads)
-        said, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, said
+        process = resumed(run, threads)
+        assert process.ended() == 0, process.said
     assert digest(run) == digest(unbroken(threads))
     strip = [(end.epoch, end.losses, end.validation_accuracy) for end in open_run(run).events()]
     assert strip == [(end.epoch, end.losses, end.validation_accuracy) for end in open_run(unbroken(threads)).events()]
@@ -168,16 +162,14 @@ def test_killed_process_resumes_to_the_same_bits(tmp_path: Path, unbroken: Unbro
 
 def test_interrupt_keeps_the_state_and_says_how_to_resume(tmp_path: Path, unbroken: Unbroken) -> None:
     run = tmp_path / "run"
-    process = train(*COMMAND[4:], "--out", str(run))
+    process = begun(run)
     deadline = time.monotonic() + 120
     while not (run / "events.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 130, said
-    assert f"residual train --resume {run}" in said
-    process = train("--resume", str(run), "--no-report")
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    assert "Resuming after step" in said
+        time.sleep(0.01)
+    process.signal(signal.SIGINT)
+    assert process.ended() == 130, process.said
+    assert f"residual train --resume {run}" in process.said
+    process = resumed(run)
+    assert process.ended() == 0, process.said
+    assert "Resuming after step" in process.said
     assert digest(run) == digest(unbroken(1))

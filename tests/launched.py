@@ -1,0 +1,58 @@
+"""`residual` in a process of its own that can be killed, forked from one that has PyTorch loaded already: it starts in no time.
+
+What a person starts, `python -m residual`, is in the tests of the command line.
+"""
+
+import os
+import sys
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import torch
+
+_CONTEXT = get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["residual.training.experiment", "residual.cli.training", "sklearn.datasets", "torch._dynamo"])
+
+
+class Launched:
+    """A running command.
+
+    Attributes:
+        said: what it wrote to both of its outputs, so far.
+    """
+
+    def __init__(self, arguments: list[str], *, threads: int = 1) -> None:
+        with NamedTemporaryFile(delete=False) as file:
+            self._said = Path(file.name)
+        self._process = _CONTEXT.Process(target=_run, args=(arguments, str(self._said), threads))
+        self._process.start()
+
+    @property
+    def said(self) -> str:
+        return self._said.read_text()
+
+    @property
+    def runs(self) -> bool:
+        return self._process.is_alive()
+
+    def signal(self, number: int) -> None:
+        """Sends a signal, where the process is still there."""
+        if self._process.pid is not None and self.runs:
+            os.kill(self._process.pid, number)
+
+    def ended(self, seconds: float = 300) -> int | None:
+        """The exit code, -9 for one that was killed; None where it still runs after `seconds`."""
+        self._process.join(seconds)
+        return self._process.exitcode
+
+
+def _run(arguments: list[str], said: str, threads: int) -> None:
+    with open(said, "w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+    torch.set_num_threads(threads)
+    from residual.cli import main
+
+    raise SystemExit(main(arguments))
