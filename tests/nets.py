@@ -37,6 +37,18 @@ def scaled_down(arch: Architecture) -> Architecture:
     )
 
 
+def _distinct() -> dict[str, Architecture]:
+    found: dict[Architecture, str] = {}
+    for name, arch in (VARIANTS | LOOKALIKES).items():
+        found.setdefault(scaled_down(arch), name)
+    return {name: arch for arch, name in found.items()}
+
+
+# Every variant and lookalike scaled down, by name. Those that differ in depth or width alone become the same small net, which stands
+# here once, under the first one's name.
+DISTINCT = _distinct()
+
+
 def random_weights(network: Network, seed: int = 0) -> Weights:
     """Every tensor random: gammas and running variances around 1, the rest around 0."""
     stream = np.random.default_rng(seed)

@@ -12,13 +12,13 @@ from residual.backends import torch as backend
 from residual.cost import cost, network_cost
 from residual.plan import plan
 from residual.variants import VARIANTS, architecture
-from tests.nets import SMALL, images, scaled_down
+from tests.nets import DISTINCT, SMALL, images
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", DISTINCT)
 @pytest.mark.parametrize("size", [(64, 64), (37, 50)])
 def test_shapes_parameters_and_operations_are_pytorchs(name: str, size: tuple[int, int]) -> None:
-    network = plan(scaled_down(VARIANTS[name]))
+    network = plan(DISTINCT[name])
     model = backend.build(network)
     found = network_cost(network, size)
     taps = [row.name for row in found.rows]

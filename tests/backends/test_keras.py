@@ -17,7 +17,7 @@ from residual.variants import VARIANTS
 from residual.weights import initialise
 from tests.backends.on_keras import NAME, TOLERANCE, equal, largest_difference, model_of, opened
 from tests.backends.test_torch import CHANGES
-from tests.nets import LOOKALIKES, SMALL, images, random_weights, scaled_down
+from tests.nets import DISTINCT, SMALL, images, random_weights, scaled_down
 
 
 def assert_equals_the_reference(arch: Architecture, *sizes: tuple[int, int]) -> None:
@@ -28,9 +28,9 @@ def assert_equals_the_reference(arch: Architecture, *sizes: tuple[int, int]) -> 
     assert equal(opened().get_weights(model), random_weights(network))
 
 
-@pytest.mark.parametrize("name", [*VARIANTS, *LOOKALIKES])
+@pytest.mark.parametrize("name", DISTINCT)
 def test_every_variant(name: str) -> None:
-    assert_equals_the_reference(scaled_down((VARIANTS | LOOKALIKES)[name]), (33, 46))
+    assert_equals_the_reference(DISTINCT[name], (33, 46))
 
 
 @pytest.mark.parametrize("order", get_args(Order))

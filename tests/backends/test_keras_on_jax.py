@@ -13,11 +13,12 @@ HERE = Path(__file__).parent
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
-# What every change is tested with; other arrangements of the same Keras layers, their copies and mutations, and what Keras does alike on
-# both (saving, the order of batches, resuming) have their turn on TensorFlow.
-MOST = " and not ".join(
-    ("not every_order", "every_field", "clone", "mutations", "saved_model", "batches_are_made", "is_dropped", "resumed")
-)
+# What every change is tested with; other arrangements of the same Keras layers, their copies and mutations, further recipes, and what
+# Keras does alike on both (saving, the order of batches, resuming) have their turn on TensorFlow. The shape trace is in the example.
+MOST = " and not ".join((
+    "not every_order", "every_field", "clone", "mutations", "saved_model", "batches", "is_dropped", "resumed", "own_compilation",
+    "shape_trace", "nesterov", "momentum",
+))  # fmt: skip
 
 
 @pytest.mark.skipif(os.environ.get("KERAS_BACKEND") == "jax", reason="this is the process on JAX")

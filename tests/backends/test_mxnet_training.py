@@ -16,10 +16,9 @@ from residual.backends import torch as pytorch
 from residual.backends.mxnet_training import cross_entropy
 from residual.plan import plan
 from residual.recipe import Recipe
-from residual.variants import VARIANTS
 from residual.weights import Weights
 from tests.backends.test_mxnet import made
-from tests.nets import LOOKALIKES, SMALL, images, random_weights, scaled_down
+from tests.nets import DISTINCT, LOOKALIKES, SMALL, images, random_weights, scaled_down
 
 RECIPE = Recipe(learning_rate=0.2, warmup=0.3, momentum=0.9, weight_decay=0.01, label_smoothing=0.1)
 LABELS = np.asarray([0, 1, 2, 3, 4, 1])
@@ -167,9 +166,9 @@ def test_what_it_cannot_do_it_refuses() -> None:
         next(backend.fit(model, _epochs(1), replace(RECIPE, mixup=0.2)))
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", DISTINCT)
 def test_gradients_reach_every_parameter_and_are_finite(name: str) -> None:
-    network = plan(scaled_down(VARIANTS[name]))
+    network = plan(DISTINCT[name])
     model = made(network, random_weights(network))
     model.hybridize()
     with autograd.record():
