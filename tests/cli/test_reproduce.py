@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,9 @@ from residual.runs import open_run
 from residual.study import degradation, store
 from residual.study.targets import TARGETS
 from residual.weights import Weights, initialise
+from tests.examples.runs import sample
+from tests.launched import Launched
 
-D2L = ["reproduce", "d2l", "--small", "--data", "digits"]
 FIG7 = ["reproduce", "fig7", "--small", "--data", "digits"]
 
 
@@ -64,20 +63,20 @@ def test_table_1_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
 def test_a_killed_reproduction_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Killed in the training of the second seed: the first is not trained again, the second one is resumed."""
     monkeypatch.chdir(tmp_path)
-    work = tmp_path / "runs/reproduce/d2l-small-digits"
+    command = ["reproduce", "d2l", "--small", "--data", str(sample(tmp_path / "some")), "--seeds", "2"]
+    work = tmp_path / "runs/reproduce/d2l-small-some"
     second = work / "runs/resnet18_d2l-seed1/run.json"
-    script = f"from residual.cli import main; main({[*D2L, '--seeds', '2']!r})"
-    with subprocess.Popen([sys.executable, "-W", "ignore", "-c", script], stderr=subprocess.DEVNULL) as process:
-        end = time.monotonic() + 300
-        while not second.is_file() and process.poll() is None and time.monotonic() < end:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
+    process, end = Launched(command), time.monotonic() + 300
+    while not second.is_file() and process.runs and time.monotonic() < end:
+        time.sleep(0.02)
+    process.signal(signal.SIGKILL)
+    assert process.ended() == -signal.SIGKILL, process.said
     assert open_run(second.parent).record["status"] == "training"
     assert not (tmp_path / "results").exists()
     before = {path: path.stat().st_mtime_ns for path in work.glob("parts/*.json")}
     began = json.loads(second.read_text())["began"]
     assert len(before) == 2  # the settings and the first seed
-    assert main([*D2L, "--seeds", "2"]) == 0
+    assert main(command) == 0
     assert json.loads(second.read_text())["began"] == began
     assert {path: path.stat().st_mtime_ns for path in before} == before
     finding = store.load(tmp_path / "results/d2l")
@@ -87,7 +86,7 @@ def test_a_killed_reproduction_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
     assert rows["test accuracy"].lacks == ("too few seeds", "scaled down", "other data")
     assert finding.result.told == "too few seeds / scaled down / other data to tell"
     assert any("1 epochs instead of 10" in sentence and "32 instead of 96" in sentence for sentence in finding.scaled_down)
-    assert any("digits (1,438 and 359 pictures) instead of fashion-mnist" in sentence for sentence in finding.scaled_down)
+    assert any("some (512 and 128 pictures) instead of fashion-mnist" in sentence for sentence in finding.scaled_down)
     assert capsys.readouterr().out.startswith("The chapter's ResNet-18 on Fashion-MNIST")
 
 
@@ -125,7 +124,7 @@ def test_an_unfinished_run_says_so(figure: Path, tmp_path: Path, capsys: pytest.
     from residual.training.experiment import begin, pause, proceed
 
     fields = {"image_size": 32, "epochs": 2, "batch_size": 1024}
-    stopped = begin("digits", "d2l", fields, out=tmp_path / "stopped")
+    stopped = begin(str(sample(tmp_path / "some")), "d2l", fields, out=tmp_path / "stopped")
     next(event for event in proceed(stopped) if isinstance(event, EpochEnd))
     pause(stopped)
     assert main(["reproduce", "d2l", "--run", str(tmp_path / "stopped"), "--out", str(tmp_path / "out")]) == 0

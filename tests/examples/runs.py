@@ -1,9 +1,12 @@
-"""Runs an example in a process of its own, as a reader of the chapter would, on the digits."""
+"""Runs an example in a process of its own, as a reader of the chapter would, on a folder with some of the digits."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from PIL import Image
+from sklearn.datasets import load_digits
 
 ROOT = Path(__file__).parents[2]
 CHAPTER = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool", "fc")
@@ -11,10 +14,21 @@ CHAPTER = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "lay
 SHAPES = ((64, 112), (64, 112), (64, 112), (64, 56), (64, 56), (128, 28), (256, 14), (512, 7), (512, 1), (10, 0))
 
 
+def sample(folder: Path) -> Path:
+    """Two batches of 256 to train on and 128 pictures to test with: JAX compiles for every size of a batch."""
+    digits = load_digits()
+    for number, (image, label) in enumerate(zip(digits.images[:640], digits.target, strict=False)):
+        path = folder / ("train" if number < 512 else "test") / str(label) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((image * 15.9).astype("uint8")).save(path)
+    return folder
+
+
 def printed(name: str, folder: Path) -> list[str]:
     """The lines that examples/`name` prints."""
-    command = [sys.executable, str(ROOT / "examples" / name), "--data", "digits", "--image-size", "16", "--epochs", "1"]
-    done = subprocess.run([*command, "--out", str(folder / "run")], capture_output=True, text=True, timeout=500, env=dict(os.environ))
+    options = {"--data": sample(folder / "digits"), "--image-size": 16, "--epochs": 1, "--out": folder / "run"}
+    command = [sys.executable, str(ROOT / "examples" / name), *(str(word) for option in options.items() for word in option)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
