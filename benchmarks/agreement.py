@@ -39,8 +39,11 @@ RESULTS = Path(__file__).parent / "results" / "agreement.json"
 Losses = npt.NDArray[np.float64]
 
 
-def setting(run: str) -> tuple[str, Recipe, Batches]:
-    """The net's name, its recipe, and one epoch of STEPS batches of the digits in the training loop's own order."""
+def setting(run: str, steps: int = STEPS) -> tuple[str, Recipe, Batches]:
+    """The net's name, its recipe, and one epoch of batches of the digits in the training loop's own order.
+
+    Where the rate is constant, as in `d2l`, fewer steps are the first of STEPS.
+    """
     from sklearn.datasets import load_digits
 
     net, name, rate, size, side = RUNS[run]
@@ -49,12 +52,12 @@ def setting(run: str) -> tuple[str, Recipe, Batches]:
     images = np.repeat(np.repeat(digits.images[:, None] / 16, side // 8, 2), side // 8, 3).astype(np.float32)
     labels = digits.target.astype(np.int64)
     chunks = [chunk for epoch in range(4) for chunk in order(len(labels), chosen, epoch) if len(chunk) == size]
-    return net, chosen, [[(images[chunk], labels[chunk]) for chunk in chunks[:STEPS]]]
+    return net, chosen, [[(images[chunk], labels[chunk]) for chunk in chunks[:steps]]]
 
 
-def train(run: str, backend: str, off: float = 0.0, seed: int = 0) -> Losses:
+def train(run: str, backend: str, off: float = 0.0, seed: int = 0, *, steps: int = STEPS) -> Losses:
     """The losses of the steps, from first weights that are `off` by a share of their size."""
-    net, chosen, batches = setting(run)
+    net, chosen, batches = setting(run, steps)
     framework = open_backend(backend)
     model = framework.build(plan(architecture(net, in_channels=1, num_classes=10)), 0)
     if off:

@@ -148,10 +148,7 @@ def test_another_net_is_a_functional_model_of_its_own(changes: dict[str, Any], t
     assert all((back.weights[name] == value).all() for name, value in saved.weights.items())
 
 
-LIBRARY = [
-    ("a.weights.h5", WRITTEN[0][1]), ("a.keras", WRITTEN[0][1]), ("a.weights.h5", replace(WRITTEN[1][1], in_channels=1)),
-    ("a.keras", SMALL),
-]  # fmt: skip
+LIBRARY = [("a.weights.h5", WRITTEN[0][1]), ("a.weights.h5", replace(WRITTEN[1][1], in_channels=1)), ("a.keras", SMALL)]
 
 
 @pytest.mark.parametrize(("name", "arch"), LIBRARY)
