@@ -23,9 +23,9 @@ ORACLES := "torchvision>=0.26,<0.29" "timm>=1.0.15,<2" "kornia>=0.8,<1" "kornia_
 # One thread in each process: the tests are many and small, and threads of two processes would wait for each other.
 # One more than there are cores: a test that starts a program waits for it.
 SPREAD := -n $(shell expr $$(nproc 2>/dev/null || echo 2) + 1) --dist loadfile --no-loadscope-reorder
-test: export OMP_NUM_THREADS := 1
+test test-main test-mxnet: export OMP_NUM_THREADS := 1
 
-.PHONY: train test docs check clean
+.PHONY: train test test-main test-mxnet docs check clean
 .DELETE_ON_ERROR:
 
 train: .venv/installed
@@ -34,8 +34,15 @@ train: .venv/installed
 test:
 	$(MAKE) -j2 .venv/installed-tests .venv-mxnet/installed-tests
 	scripts/install-browser
+	$(MAKE) -j2 -k test-main test-mxnet
+
+test-main: .venv/installed-tests
 	$(BIN)/python -m pytest -m "not slow" $(SPREAD)
-	$(MXNET_BIN)/python -m pytest -m "not slow" $(SPREAD) tests/*/test_mxnet*.py
+
+# Beside the others, one after another in one process; it says how it went when it has ended.
+test-mxnet: .venv-mxnet/installed-tests
+	@$(MXNET_BIN)/python -m pytest -m "not slow" tests/*/test_mxnet*.py > .venv-mxnet/tests.log 2>&1; \
+	ended=$$?; echo; echo "In MXNet's environment:"; cat .venv-mxnet/tests.log; exit $$ended
 
 docs: .venv/installed-tests
 	$(BIN)/python scripts/docs_pages.py
@@ -72,5 +79,5 @@ clean:
 
 .venv-mxnet/installed-tests: pyproject.toml | .venv-mxnet/bin/python
 	$(MXNET_PIP) $(TORCH_FROM) "$(TORCH)"
-	$(MXNET_PIP) --editable ".[mxnet]" "pytest>=8" "pytest-xdist>=3.6"
+	$(MXNET_PIP) --editable ".[mxnet]" "pytest>=8"
 	@touch $@
