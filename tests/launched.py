@@ -7,7 +7,6 @@ import os
 import sys
 from multiprocessing import get_context
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import torch
 
@@ -16,21 +15,17 @@ _CONTEXT.set_forkserver_preload(["residual.training.experiment", "residual.cli.t
 
 
 class Launched:
-    """A running command.
+    """A running command; it writes both of its outputs into the file `said`."""
 
-    Attributes:
-        said: what it wrote to both of its outputs, so far.
-    """
-
-    def __init__(self, arguments: list[str], *, threads: int = 1) -> None:
-        with NamedTemporaryFile(delete=False) as file:
-            self._said = Path(file.name)
-        self._process = _CONTEXT.Process(target=_run, args=(arguments, str(self._said), threads))
+    def __init__(self, arguments: list[str], said: Path, *, threads: int = 1) -> None:
+        self._said = said
+        self._process = _CONTEXT.Process(target=_run, args=(arguments, said, threads))
         self._process.start()
 
     @property
     def said(self) -> str:
-        return self._said.read_text()
+        """What it has written so far."""
+        return self._said.read_text() if self._said.exists() else ""
 
     @property
     def runs(self) -> bool:
@@ -47,8 +42,8 @@ class Launched:
         return self._process.exitcode
 
 
-def _run(arguments: list[str], said: str, threads: int) -> None:
-    with open(said, "w") as file:
+def _run(arguments: list[str], said: Path, threads: int) -> None:
+    with said.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")

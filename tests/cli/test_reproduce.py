@@ -66,7 +66,7 @@ def test_a_killed_reproduction_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
     command = ["reproduce", "d2l", "--small", "--data", str(sample(tmp_path / "some")), "--seeds", "2"]
     work = tmp_path / "runs/reproduce/d2l-small-some"
     second = work / "runs/resnet18_d2l-seed1/run.json"
-    process, end = Launched(command), time.monotonic() + 300
+    process, end = Launched(command, tmp_path / "said.txt"), time.monotonic() + 300
     while not second.is_file() and process.runs and time.monotonic() < end:
         time.sleep(0.02)
     process.signal(signal.SIGKILL)

@@ -181,7 +181,7 @@ def one_thread() -> Iterator[None]:
 def test_a_real_study_is_killed_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "r"
     arguments = [*REAL, "--out", str(out)]
-    process = Launched(arguments)
+    process = Launched(arguments, tmp_path / "said.txt")
     parts: list[Path] = []
     while process.runs and len(parts) < 2:
         time.sleep(0.02)

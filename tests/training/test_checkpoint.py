@@ -101,11 +101,11 @@ def digest(run: Path) -> str:
 
 
 def begun(run: Path, threads: int = 1) -> Launched:
-    return Launched([*COMMAND, "--out", str(run)], threads=threads)
+    return Launched([*COMMAND, "--out", str(run)], run.with_name("said.txt"), threads=threads)
 
 
 def resumed(run: Path, threads: int = 1) -> Launched:
-    return Launched(["train", "--resume", str(run), "--no-report"], threads=threads)
+    return Launched(["train", "--resume", str(run), "--no-report"], run.with_name("said.txt"), threads=threads)
 
 
 Unbroken = Callable[[int], Path]
