@@ -22,7 +22,8 @@ ORACLES := "torchvision>=0.26,<0.29" "timm>=1.0.15,<2" "kornia>=0.8,<1" "kornia_
 
 # One thread in each process: the tests are many and small, and threads of two processes would wait for each other.
 # One more than there are cores: a test that starts a program waits for it.
-SPREAD := -n $(shell expr $$(nproc 2>/dev/null || echo 2) + 1) --dist loadfile --no-loadscope-reorder
+# `nproc` would say as many as OMP_NUM_THREADS.
+SPREAD := -n $(shell expr $$(env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2) + 1) --dist loadfile --no-loadscope-reorder
 test test-main test-mxnet: export OMP_NUM_THREADS := 1
 
 .PHONY: train test test-main test-mxnet docs check clean
