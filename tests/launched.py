@@ -1,6 +1,6 @@
 """`residual` in a process of its own that can be killed, forked from one that has PyTorch loaded already: it starts in no time.
 
-What a person starts, `python -m residual`, is in the tests of the command line.
+The installed command itself is started in `cli/test_frame.py`.
 """
 
 import os
