@@ -37,9 +37,12 @@ class Launched:
             os.kill(self._process.pid, number)
 
     def ended(self, seconds: float = 300) -> int | None:
-        """The exit code, -9 for one that was killed; None where it still runs after `seconds`."""
+        """The exit code, -9 for one that was killed; None where it still ran after `seconds` and was killed here."""
         self._process.join(seconds)
-        return self._process.exitcode
+        code = self._process.exitcode
+        if code is None:
+            self._process.kill()
+        return code
 
 
 def _run(arguments: list[str], said: Path, threads: int) -> None:
