@@ -1,6 +1,7 @@
 """Checkpoints: a training that stops anywhere, a killed process included, ends in the very bits of the unbroken one."""
 
 import hashlib
+import json
 import signal
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from residual.recipe import EpochEnd
 from residual.runs import open_run
@@ -23,7 +25,7 @@ from .test_loop import BASE, setup, steps_of
 HARD = replace(
     BASE, epochs=3, flip="alternate", crop_padding=1, erasing=0.3, mixup=0.3, cutmix=0.5, ema=0.95, warmup_rate=0.01, momentum=0.9
 )
-COMMAND = ["train", "digits", "--epochs", "5", "--batch-size", "64", "--model", "cifar_resnet8", "--ema", "0.99", "--no-report"]
+COMMAND = ["train", "digits", "--epochs", "12", "--batch-size", "64", "--model", "cifar_resnet8", "--ema", "0.99", "--no-report"]
 
 PRUNED = {"mixup": 0.0, "cutmix": 0.0, "data_pruning": 0.8}
 
@@ -130,11 +132,16 @@ def epochs_of(run: Path) -> int:
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 
+def saved_step(run: Path) -> int:
+    with safe_open(run / checkpoint.CHECKPOINT, framework="pt") as file:
+        return int(json.loads(file.metadata()["state"])["step"])
+
+
 def kill_when(process: Launched, run: Path, epochs: int) -> None:
-    """SIGKILL in the midst of the epoch after `epochs` of them were written."""
+    """SIGKILL in the midst of the epoch after `epochs` of them were written, and after a checkpoint of one of them was."""
     deadline = time.monotonic() + 120
     while process.runs and time.monotonic() < deadline:
-        if (run / "run.json").exists() and epochs_of(run) >= epochs:
+        if (run / "run.json").exists() and epochs_of(run) >= epochs and (saved_step(run) > 0) >= (epochs > 0):
             break
         time.sleep(0.01)
     time.sleep(0.05)
