@@ -33,11 +33,10 @@ train: .venv/installed
 	$(BIN)/residual train digits
 
 test:
-	$(MAKE) -j2 .venv/installed-tests .venv-mxnet/installed-tests
-	scripts/install-browser
 	$(MAKE) -j2 -k test-main test-mxnet
 
 test-main: .venv/installed-tests
+	scripts/install-browser
 	$(BIN)/python -m pytest -m "not slow" $(SPREAD)
 
 # Beside the others, one after another in one process; it says how it went when it has ended.

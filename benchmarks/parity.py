@@ -51,8 +51,7 @@ def differences(backend: str, folder: Path, names: list[str]) -> None:
     framework = open_backend(backend)
     for name in names:
         network = plan(VARIANTS[name])
-        model = framework.build(network)
-        framework.set_weights(model, weights_of(network))
+        model = framework.build(network, weights=weights_of(network))
         wanted = np.load(folder / f"{name}.npy")
         found = framework.forward(model, pictures(network))["logits"]
         print(json.dumps({"variant": name, "difference": float(np.abs(found - wanted).max() / np.abs(wanted).max())}), flush=True)

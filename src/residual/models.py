@@ -70,9 +70,7 @@ def load(path_or_run: str | Path | Run, *, backend: str = "torch") -> Any:
     check_backend(backend)
     saved = read(path_or_run)
     framework = open_backend(backend)
-    model = framework.build(plan(saved.architecture))
-    framework.set_weights(model, saved.weights)
-    return model
+    return framework.build(plan(saved.architecture), weights=saved.weights)
 
 
 def read(path_or_run: str | Path | Run) -> SavedModel:

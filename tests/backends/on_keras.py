@@ -37,9 +37,7 @@ def opened() -> ModuleType:
 def model_of(arch: Architecture = SMALL) -> Any:
     """A model with random weights."""
     network, backend = plan(arch), opened()
-    model = backend.build(network)
-    backend.set_weights(model, random_weights(network))
-    return model
+    return backend.build(network, weights=random_weights(network))
 
 
 def largest_difference(model: Any, arch: Architecture, size: tuple[int, int], taps: list[str]) -> float:

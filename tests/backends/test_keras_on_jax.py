@@ -17,7 +17,7 @@ QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=
 # Keras does alike on both (saving, the order of batches, resuming) have their turn on TensorFlow. The shape trace is in the example.
 MOST = " and not ".join((
     "not every_order", "every_field", "clone", "mutations", "saved_model", "batches", "is_dropped", "resumed", "own_compilation",
-    "shape_trace", "nesterov", "momentum",
+    "shape_trace", "nesterov", "momentum", "reloaded",
 ))  # fmt: skip
 
 

@@ -41,8 +41,7 @@ def test_gradients_are_pytorch_s(changes: dict[str, Any]) -> None:
     arch = changed(SMALL, changes)
     network, ((batch,),), found = plan(arch), batches(1, (8,), (16, 15)), Weights()
     list(opened().fit(model_of(arch), [[batch]], Recipe(learning_rate=1e-12, weight_decay=0.0), velocity=found))
-    model = torch_backend.build(network)
-    torch_backend.set_weights(model, random_weights(network))
+    model = torch_backend.build(network, weights=random_weights(network))
     logits = model.train()(torch.from_numpy(batch[0]))
     F.cross_entropy(logits, torch.from_numpy(batch[1]), label_smoothing=0.1).backward()  # type: ignore[no-untyped-call]
     wanted = {name: parameter.grad.numpy() for name, parameter in model.named_parameters() if parameter.grad is not None}

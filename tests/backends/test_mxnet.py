@@ -23,9 +23,7 @@ TOLERANCE = 1e-5  # of the largest value
 
 
 def made(network: Network, weights: Weights) -> backend.ResidualNet:
-    model = backend.build(network, seed=1)
-    backend.set_weights(model, weights)
-    return model
+    return backend.build(network, weights=weights)
 
 
 def assert_computes(model: backend.ResidualNet, wanted: dict[str, Any], x: np.ndarray) -> None:

@@ -21,8 +21,7 @@ def assert_equals_the_reference(arch: Architecture, height: int, width: int) -> 
     """Logits and the output of every layer, block and stage."""
     network = plan(arch)
     weights, x = random_weights(network), images(network, height, width)
-    model = backend.build(network, seed=1)
-    backend.set_weights(model, weights)
+    model = backend.build(network, weights=weights)
     wanted = reference(network, weights, x, network.names())
     found = backend.forward(model, x, network.names())
     assert found.keys() == wanted.keys()
@@ -89,9 +88,7 @@ def test_the_wide_net_has_dropout_between_its_convolutions() -> None:
 
 def _model(arch: Architecture = SMALL) -> backend.ResidualNet:
     network = plan(arch)
-    model = backend.build(network)
-    backend.set_weights(model, random_weights(network))
-    return model
+    return backend.build(network, weights=random_weights(network))
 
 
 def test_weights_come_back_bit_for_bit_and_as_copies() -> None:

@@ -32,9 +32,7 @@ def convolutions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 def made(arch: Architecture) -> backend.ResidualNet:
     network = plan(arch)
-    model = backend.build(network, seed=1)
-    backend.set_weights(model, random_weights(network))
-    return model
+    return backend.build(network, weights=random_weights(network))
 
 
 def pictures(arch: Architecture, count: int = 3, height: int = 12, width: int = 9) -> Tensor:
@@ -105,8 +103,7 @@ def test_a_batch_norm_behind_a_relu_is_not_folded() -> None:
     network = plan(SMALL)
     conv, norm, relu = network.stem
     network = replace(network, stem=(conv, relu, norm))
-    model = backend.build(network)
-    backend.set_weights(model, random_weights(network))
+    model = backend.build(network, weights=random_weights(network))
     x = pictures(SMALL)
     assert_close(inference_form(model)(x), reference(network, backend.get_weights(model), x.numpy())["logits"])
 

@@ -113,8 +113,7 @@ def test_batch_statistics_are_those_of_pytorch_in_training(arch: Architecture) -
     directions, steps = directions_of(center), (0.5, -0.25)
     net = MovingNet(network, center, x, labels, statistics="batch")
     losses, _ = net.losses(steps, [net.direction(direction) for direction in directions])
-    model = backend.build(plan(replace(arch, dropout=0.0)))
-    backend.set_weights(model, moved(center, steps, directions))
+    model = backend.build(plan(replace(arch, dropout=0.0)), weights=moved(center, steps, directions))
     model.double().train()
     with torch.no_grad():
         logits = np.concatenate([model(torch.from_numpy(part).double()).numpy() for part in (x[:155], x[155:])])

@@ -22,8 +22,7 @@ TIMM = {"resnet50c": "resnet50c", "resnet50d": "resnet50d", "se_resnet50": "sere
 def _assert_same(name: str, theirs: nn.Module, height: int, width: int) -> None:
     """Strict loading both ways; equal logits, with random statistics in ours first and in theirs after."""
     network = plan(VARIANTS[name])
-    ours, theirs = backend.build(network), theirs.eval()
-    backend.set_weights(ours, random_weights(network))
+    ours, theirs = backend.build(network, weights=random_weights(network)), theirs.eval()
     theirs.load_state_dict(ours.state_dict(), strict=True)
     x = torch.from_numpy(images(network, height, width))
     with torch.inference_mode():

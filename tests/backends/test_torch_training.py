@@ -21,9 +21,7 @@ from tests.nets import DISTINCT, SMALL, images, random_weights, scaled_down
 
 def _model(arch: Architecture = SMALL) -> backend.ResidualNet:
     network = plan(arch)
-    model = backend.build(network)
-    backend.set_weights(model, random_weights(network))
-    return model
+    return backend.build(network, weights=random_weights(network))
 
 
 def _x(model: backend.ResidualNet, height: int = 9, width: int = 12, count: int = 2) -> Tensor:

@@ -32,8 +32,7 @@ def _keras() -> None:
 def our_logits(saved: SavedModel | Found, images: np.ndarray) -> np.ndarray:
     """Of uint8 pictures N H W C, through the preprocessing that belongs to the weights."""
     assert saved.preprocessing is not None
-    model = backend.build(plan(saved.architecture))
-    backend.set_weights(model, saved.weights)
+    model = backend.build(plan(saved.architecture), weights=saved.weights)
     return backend.forward(model, saved.preprocessing.normalise(images))["logits"]
 
 

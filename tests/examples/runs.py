@@ -15,10 +15,10 @@ SHAPES = ((64, 112), (64, 112), (64, 112), (64, 56), (64, 56), (128, 28), (256, 
 
 
 def sample(folder: Path) -> Path:
-    """Two batches of 256 to train on and 128 pictures to test with: JAX compiles for every size of a batch."""
+    """A batch of 256 to train on and 64 pictures to test with: JAX compiles for every size of a batch."""
     digits = load_digits()
-    for number, (image, label) in enumerate(zip(digits.images[:640], digits.target, strict=False)):
-        path = folder / ("train" if number < 512 else "test") / str(label) / f"{number}.png"
+    for number, (image, label) in enumerate(zip(digits.images[:320], digits.target, strict=False)):
+        path = folder / ("train" if number < 256 else "test") / str(label) / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((image * 15.9).astype("uint8")).save(path)
     return folder

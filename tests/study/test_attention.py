@@ -45,8 +45,7 @@ def test_it_is_what_the_gradient_gives(arch) -> None:
     network = plan(arch)
     weights = random_weights(network)
     x, classes = images(network, 13, 10, count=19), [n % 5 for n in range(19)]
-    model = backend.build(network)
-    backend.set_weights(model, weights)
+    model = backend.build(network, weights=weights)
     wanted = by_gradient(model, x, classes)
     assert wanted.max() > 1e-3
     np.testing.assert_allclose(attention(network, weights, x, classes), wanted, rtol=1e-4, atol=1e-6 * wanted.max())

@@ -21,8 +21,7 @@ LABELS = np.array([0, 3, 4, 1, 1, 2])
 def test_the_weight_gradient_is_that_of_a_training_step() -> None:
     """SGD's momentum after its first step is the gradient, by the backend's own training."""
     x = images(NETWORK, 9, 8, count=6)
-    model = backend.build(NETWORK)
-    backend.set_weights(model, WEIGHTS)
+    model = backend.build(NETWORK, weights=WEIGHTS)
     recipe = Recipe(momentum=0.5, nesterov=False, weight_decay=0.0, label_smoothing=0.0, warmup=0.0, schedule="constant")
     velocity: dict[str, np.ndarray] = {}
     list(backend.fit(model, [[(x, LABELS)]], recipe, velocity=velocity))
@@ -38,8 +37,7 @@ def test_the_weight_gradient_predicts_the_loss() -> None:
     found = weight_gradients(NETWORK, WEIGHTS, x, LABELS)
 
     def loss(step: float) -> float:
-        model = backend.build(NETWORK)
-        backend.set_weights(model, WEIGHTS)
+        model = backend.build(NETWORK, weights=WEIGHTS)
         model.double().train()
         with torch.no_grad():
             for name, parameter in model.named_parameters():

@@ -41,8 +41,7 @@ def silenced(network: Network, weights: Weights, name: str) -> Weights:
 def logits(network: Network, weights: Weights, x: np.ndarray) -> np.ndarray:
     """The reference's; the PyTorch backend must agree on the same damaged plan."""
     wanted = reference(network, weights, x)["logits"]
-    model = backend.build(network)
-    backend.set_weights(model, weights)
+    model = backend.build(network, weights=weights)
     np.testing.assert_allclose(backend.forward(model, x)["logits"], wanted, atol=1e-5 * np.abs(wanted).max())
     return wanted
 

@@ -45,9 +45,7 @@ def test_batches_are_one_population() -> None:
 
 
 def _built(network, weights: Weights):
-    model = backend.build(network)
-    backend.set_weights(model, weights)
-    return model
+    return backend.build(network, weights=weights)
 
 
 def test_known_gammas() -> None:

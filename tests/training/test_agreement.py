@@ -22,6 +22,7 @@ def torch_losses(run: str, steps: int) -> Losses:
 
 
 SMALL, LARGE = GENTLE
+WRONG = 10  # steps, within which a wrong rate must show
 
 
 # The large net takes a minute in TensorFlow and two in JAX: by hand. MXNet runs its first ten steps with every change.
@@ -45,5 +46,6 @@ def test_the_tolerance_is_small_where_it_can_be(run: str, steps: int) -> None:
     assert allowed[-1] < 0.1
     net, chosen, batches = setting(run, steps)
     model = pytorch.build(plan(architecture(net, in_channels=1, num_classes=10)), 0)
-    (end,) = pytorch.fit(model, batches, replace(chosen, learning_rate=1.1 * chosen.learning_rate))
-    assert (distance(np.array(end.losses), torch) > allowed).any()
+    wrong = [epoch[:WRONG] for epoch in batches]
+    (end,) = pytorch.fit(model, wrong, replace(chosen, learning_rate=1.1 * chosen.learning_rate))
+    assert (distance(np.array(end.losses), torch[:WRONG]) > allowed[:WRONG]).any()

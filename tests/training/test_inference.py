@@ -20,9 +20,7 @@ IMAGES = np.random.default_rng(1).integers(0, 256, (23, 12, 13, 3), dtype=np.uin
 @pytest.fixture
 def model() -> backend.ResidualNet:
     network = plan(SMALL)
-    found = backend.build(network)
-    backend.set_weights(found, random_weights(network))
-    return found
+    return backend.build(network, weights=random_weights(network))
 
 
 @pytest.fixture

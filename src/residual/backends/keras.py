@@ -37,8 +37,8 @@ Model = keras.Model
 Tensor = Any  # a keras.KerasTensor; Keras has no types
 
 
-def build(network: Network, seed: int = 0) -> keras.Model:
-    """A native model with the core's first values for `seed`; pictures N H W C of any size in, logits N x classes out."""
+def build(network: Network, seed: int = 0, *, weights: core.Weights | None = None) -> keras.Model:
+    """A native model with `weights`, or the core's first values for `seed`; pictures N H W C of any size in, logits N x classes out."""
     # Keras walks a network by recursion, here and when it is saved or cloned: nets of 1,000 layers are deeper than Python allows at first
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + 4 * sum(1 for _ in network.layers())))
     inputs = keras.Input((None, None, network.in_channels), name="images")
@@ -47,7 +47,7 @@ def build(network: Network, seed: int = 0) -> keras.Model:
         x = _block(network, block, x)
     model = keras.Model(inputs, _chain(network, network.head, x), name="residual_net")
     model.plan = network
-    set_weights(model, core.initialise(network, seed))
+    set_weights(model, core.initialise(network, seed) if weights is None else weights)
     return model
 
 

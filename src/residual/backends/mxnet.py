@@ -70,11 +70,11 @@ class ResidualNet(nn.HybridBlock):
 Model = ResidualNet
 
 
-def build(network: Network, seed: int = 0) -> ResidualNet:
-    """A native model with the core's first values for `seed`, on the CPU, not hybridized; no shape is left to be inferred."""
+def build(network: Network, seed: int = 0, *, weights: Weights | None = None) -> ResidualNet:
+    """A native model with `weights`, or the core's first values for `seed`, on the CPU, not hybridized; no shape is left to be inferred."""
     model = ResidualNet(network)
     model.initialize(mx.init.Zero(), ctx=mx.cpu())
-    set_weights(model, core.initialise(network, seed))
+    set_weights(model, core.initialise(network, seed) if weights is None else weights)
     return model
 
 

@@ -105,15 +105,15 @@ class ResidualNet(nn.Module):
 Model = ResidualNet
 
 
-def build(network: Network, seed: int = 0) -> ResidualNet:
-    """A native model with the core's first values for `seed`, on the CPU, in evaluation mode as a loaded model is."""
+def build(network: Network, seed: int = 0, *, weights: Weights | None = None) -> ResidualNet:
+    """A native model with `weights`, or the core's first values for `seed`, on the CPU, in evaluation mode as a loaded model is."""
     with torch.device("meta"):
         model = ResidualNet(network)
     model.to_empty(device="cpu")
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d) and module.num_batches_tracked is not None:
             module.num_batches_tracked.zero_()
-    set_weights(model, core.initialise(network, seed))
+    set_weights(model, core.initialise(network, seed) if weights is None else weights)
     return model.eval()
 
 

@@ -124,8 +124,7 @@ def _images(arch: Architecture) -> npt.NDArray[np.float32]:
 def _outputs(found: Found, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
     """Logits and the output of each stage, by our PyTorch backend."""
     backend, network = open_backend("torch"), plan(found.architecture)
-    model = backend.build(network)
-    backend.set_weights(model, found.weights)
+    model = backend.build(network, weights=found.weights)
     return backend.forward(model, images, [stage.name for stage in network.stages])  # type: ignore[no-any-return]
 
 

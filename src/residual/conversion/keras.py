@@ -207,8 +207,7 @@ def _application(saved: SavedModel, network: Network) -> tuple[Any, tuple[str, .
 
 def _own_model(saved: SavedModel, network: Network, reason: str) -> tuple[Any, tuple[str, ...]]:
     backend = _backend()
-    model = backend.build(network)
-    backend.set_weights(model, saved.weights)
+    model = backend.build(network, weights=saved.weights)
     return model, (f"Keras Applications has no such network ({reason}): the file holds a functional Keras model of its own.",)
 
 

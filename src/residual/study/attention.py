@@ -40,8 +40,7 @@ def grad_cam(maps: Array, weight: Array, classes: Sequence[int]) -> Array:
 def attention(network: Network, weights: Weights, images: Array, classes: Sequence[int], *, backend: str = "torch") -> Array:
     """N x h x w: Grad-CAM of `classes[i]` on the i-th of the prepared `images` (N C H W), at the size of the last feature maps."""
     framework, place = open_backend(backend), pooled(network)
-    model = framework.build(network)
-    framework.set_weights(model, weights)
+    model = framework.build(network, weights=weights)
     head = next(layer.name for layer in network.head if isinstance(layer, Linear))
     found = []
     for start in range(0, len(images), _BATCH):

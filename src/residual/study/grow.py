@@ -142,8 +142,7 @@ def _difference(old: SavedModel, new: SavedModel, pictures: int) -> float:
     x = np.random.default_rng(0).standard_normal((pictures, old.architecture.in_channels, *size), np.float32)
     backend, logits = open_backend("torch"), []
     for saved in (old, new):
-        model = backend.build(plan(saved.architecture))
-        backend.set_weights(model, saved.weights)
+        model = backend.build(plan(saved.architecture), weights=saved.weights)
         logits.append(backend.forward(model, x)["logits"])
     return float(np.abs(logits[0] - logits[1]).max())
 

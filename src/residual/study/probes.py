@@ -58,8 +58,7 @@ def built(network: Network, weights: Weights) -> Any:
     from residual.training import machine
 
     backend = open_backend("torch")
-    model = backend.build(network)
-    backend.set_weights(model, weights)
+    model = backend.build(network, weights=weights)
     return model.to(machine.machine().device)
 
 

@@ -83,8 +83,7 @@ def open_classifier(run_or_file: Run | str | Path, backend: str = "torch") -> Cl
         )
     network = plan(saved.architecture)
     framework = open_backend(backend)
-    model = framework.build(network)
-    framework.set_weights(model, saved.weights)
+    model = framework.build(network, weights=saved.weights)
     if isinstance(model, ResidualNet):
         model.to("cuda" if torch.cuda.is_available() else "cpu")
     names = saved.classes or tuple(map(str, range(network.num_classes)))
