@@ -86,7 +86,7 @@ def test_a_killed_reproduction_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
     assert rows["test accuracy"].lacks == ("too few seeds", "scaled down", "other data")
     assert finding.result.told == "too few seeds / scaled down / other data to tell"
     assert any("1 epochs instead of 10" in sentence and "32 instead of 96" in sentence for sentence in finding.scaled_down)
-    assert any("some (512 and 128 pictures) instead of fashion-mnist" in sentence for sentence in finding.scaled_down)
+    assert any("some (256 and 64 pictures) instead of fashion-mnist" in sentence for sentence in finding.scaled_down)
     assert capsys.readouterr().out.startswith("The chapter's ResNet-18 on Fashion-MNIST")
 
 
