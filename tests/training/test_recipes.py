@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from residual.recipe import Recipe, learning_rate
-from residual.training.choose import Choice, Data, choose, largest_batch, worth
+from residual.training.choose import Choice, Data, _candidate, choose, largest_batch, worth
 from residual.training.machine import machine, pays
 from residual.training.recipes import RECIPES, recipe
 
@@ -111,8 +111,17 @@ def test_the_shortest_times_get_a_coarse_net() -> None:
     assert any("the fastest there is" in reason for reason in chosen(FASHION, {"time": 0.01}).reasons)
 
 
+def test_the_next_net_is_coarse_too() -> None:
+    """Of grey pictures. It is wider, and has one stage more; colour and a few pictures get full resolution."""
+    many, few, colour = (_candidate(16, (28, 28), replace(FASHION, **other)) for other in ({}, {"count": 10_000}, {"channels": 3}))
+    assert (many.out_widths, many.strides, many.stem_width) == ((24, 48, 96), (2, 2, 2), 24)
+    for net in (few, colour):
+        assert (net.out_widths, net.strides, net.stem_width) == ((16, 32, 64), (1, 2, 2), 16)
+    assert _candidate(24, (28, 28), FASHION).strides == (1, 2, 2)
+
+
 def test_narrow_nets_are_left_sooner() -> None:
-    assert [worth(width, FASHION) for width in (12, 24, 32, 48)] == [1.0, 4.0, 4.0, 4.0]
+    assert [worth(width, FASHION) for width in (12, 24, 32, 48)] == [2.0, 4.0, 4.0, 4.0]
     assert worth(16, DIGITS) == worth(32, DIGITS)
 
 
