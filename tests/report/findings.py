@@ -1,5 +1,6 @@
 """Results of studies with numbers that are known, written and read by the studies' own store."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ def responses_result() -> responses.Result:
                 mean=float(np.mean(stds)),
             )
         )  # fmt: skip
-    return responses.Result(batch_norm="inference", layers_told="all", models=tuple(models), claims=claims())
+    first = replace(models[0], label="epoch-0", layers=tuple(replace(layer, std=1.0) for layer in models[0].layers), mean=1.0)
+    stops = (first, replace(models[0], label="<i>epoch-1"))
+    return responses.Result(batch_norm="inference", layers_told="all", models=tuple(models), claims=claims(), training=stops)
 
 
 def gradients_result() -> gradients.Result:
@@ -101,7 +104,7 @@ def landscape_result() -> landscape.Result:
 
     def surface(label: str, kind: Any, plane: Any, loss: np.ndarray, path: np.ndarray) -> landscape.Surface:
         return landscape.Surface(
-            label=label, kind=kind, plane=plane, seed=0, alphas=alphas, betas=betas, loss=loss, error=zero + 0.5, loss_bar=zero,
+            label=label, kind=kind, plane=plane, seed=0, alphas=alphas, betas=betas, loss=loss, error=zero + 0.5, loss_bar=zero + 0.01,
             rise_bar=zero, center_loss=float(loss[4, 4]), center_error=0.5, shape=shape_of(loss, alphas, betas), path=path,
             explained=(0.8, 0.1) if len(path) else (), within=0.9 if len(path) else None,
         )  # fmt: skip

@@ -14,7 +14,7 @@ HOSTILE = (
 )  # fmt: skip
 WIDTHS = (1400, 820, 390)  # in pixels: that which a page is opened in, and those that it is then brought to
 SINGLE = {"loss", "accuracy", "rate", "steps", "confusion", "calibration"}
-LANDSCAPE = {f"study1-{name}" for name in ("surface0", "contour0", "surface1", "contour1", "contour2")}
+LANDSCAPE = {f"study1-{name}" for name in ("surface0", "contour0", "surface1", "contour1", "contour2", "lines")}
 # Elements that stick out of the window and lie in nothing that scrolls by itself.
 OUTSIDE = """() => [...document.querySelectorAll('main *')].filter(e =>
     e.getBoundingClientRect().right > innerWidth + 1 && e.getBoundingClientRect().width > 0 && !e.closest('.scroll, svg')

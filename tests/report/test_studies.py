@@ -22,10 +22,10 @@ def figure(study, name):
 @pytest.mark.parametrize(
     ("name", "figures"),
     [
-        ("responses", ["responses", "sorted"]),
+        ("responses", ["responses", "sorted", "training"]),
         ("gradients", ["norms", "mlps", "lines"]),
         ("lesion", ["single", "several", "orders"]),
-        ("landscape", ["surface0", "contour0", "surface1", "contour1", "contour2"]),
+        ("landscape", ["surface0", "contour0", "surface1", "contour1", "contour2", "lines"]),
     ],
 )
 def test_every_figure_is_there(found, name, figures) -> None:
@@ -38,6 +38,24 @@ def test_responses_are_shown_in_order_and_sorted(found) -> None:
     assert [trace["y"] for trace in ordered.data] == [[0.5, 0.25, 0.75], [1.0, 1.5, 1.25]]
     assert by_size.data[1]["y"] == [1.5, 1.25, 1.0]
     assert ordered.data[0]["text"][2] == "conv2 (batch norm)"
+
+
+def test_responses_over_training_are_shown_by_layer(found) -> None:
+    *layers, mean = figure(found["responses"], "training").data
+    assert [trace["y"] for trace in layers] == [[1.0, 0.5], [1.0, 0.25], [1.0, 0.75]]
+    assert mean["y"] == [1.0, 0.5]
+    assert mean["x"] == ["epoch-0", "&lt;i&gt;epoch-1"]
+
+
+def test_a_plane_s_middle_lines_are_the_loss_in_one_dimension(found) -> None:
+    across, up, *others = figure(found["landscape"], "lines").data
+    steps = [-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0]
+    assert across["x"] == up["x"] == steps
+    assert across["y"] == pytest.approx([0.1 + x**2 for x in steps])
+    assert up["y"] == pytest.approx([0.1 + 2 * x**2 for x in steps])
+    assert len(others) == 2
+    assert across["error_y"]["array"] == [0.01] * 9
+    assert [trace["showlegend"] for trace in (across, up, *others)] == [True, False, True, False]
 
 
 def test_plain_is_told_from_residual_without_colour(found) -> None:

@@ -49,6 +49,15 @@ def test_a_value_comes_back_as_it_was() -> None:
     assert from_plain(Outer, through_json(Outer(**{**vars(OUTER), "best": None}))).best is None
 
 
+def test_a_field_with_a_default_may_be_missing() -> None:
+    """As in a result that was kept before there was such a field."""
+    kept = {name: value for name, value in through_json(OUTER).items() if name not in ("sure", "best")}
+    found = from_plain(Outer, kept)
+    assert (found.sure, found.best, found.kind) == (False, None, "b")
+    with pytest.raises(ValueError, match="missing or unknown field 'table'"):
+        from_plain(Outer, {name: value for name, value in kept.items() if name != "table"})
+
+
 def test_what_is_not_finite_becomes_null_and_nan() -> None:
     plain = through_json({"a": math.inf, "b": np.float32("nan"), "c": np.array([1.0, np.nan]), "d": Path("x/y"), "e": np.int64(3)})
     assert plain == {"a": None, "b": None, "c": [1.0, None], "d": "x/y", "e": 3}

@@ -18,7 +18,7 @@ from residual.study.responses import claims, deviations, measure, over_training,
 from residual.study.store import load
 from residual.study.subjects import Subject, open_subject
 from residual.variants import VARIANTS, architecture
-from residual.weights import Weights, initialise
+from residual.weights import SavedModel, Weights, initialise, save
 from tests.nets import SMALL, images, random_weights, scaled_down
 
 BOTTLENECK = replace(SMALL, block="bottleneck", out_widths=(8, 13))
@@ -138,3 +138,24 @@ def test_a_study_is_kept_and_not_computed_twice(tmp_path: Path) -> None:
     assert [path.stat().st_mtime_ns for path in parts] == before
     with pytest.raises(ValueError, match="another data"):
         study(replace(ask, count=21))
+
+
+def test_a_training_s_responses_are_those_of_its_stops(tmp_path: Path) -> None:
+    network = plan(architecture("cifar_resnet8", in_channels=1))
+    path = [initialise(network), *(random_weights(network, seed) for seed in (1, 2))]
+    (tmp_path / "way").mkdir()
+    for number, weights in enumerate(path):
+        save(tmp_path / f"way/epoch-{number}.safetensors", SavedModel(architecture=network.architecture, weights=weights))
+    ask = Ask(models=(str(tmp_path / "way/epoch-2.safetensors"),), data="digits", count=20, out=tmp_path / "out")
+    finding = study(ask, str(tmp_path / "way"))
+    first, second, last = finding.result.training
+    assert [stop.label for stop in finding.result.training] == ["epoch-0", "epoch-1", "epoch-2"]
+    assert [stop.trained for stop in finding.result.training] == [False, True, True]
+    assert [layer.std for layer in first.layers] == pytest.approx([1.0] * 7, rel=0.05), "statistics are the pictures' at first values"
+    assert last.layers == finding.result.models[0].layers != second.layers
+    assert load(tmp_path / "out") == finding
+    with pytest.raises(ValueError, match="another path"):
+        study(ask)
+    save(tmp_path / "way/epoch-3.safetensors", SavedModel(architecture=network.architecture, weights=path[1]))
+    with pytest.raises(ValueError, match="The path ends in none of the models"):
+        study(replace(ask, out=tmp_path / "other"), str(tmp_path / "way"))

@@ -65,10 +65,14 @@ class Responses(Options):
     The paper's claims: residual nets respond less than their plain twins, and deeper residual nets less than shallow ones.
     """
 
+    path: Annotated[str, arg(metavar="FOLDER", help_behavior_hint="")] = ""
+    """A run that was trained with --snapshots True, or model files of one training in the order of their names, the last one being a MODEL:
+    also its responses at each stop of its training."""
+
     def run(self) -> int:
         from residual.study.responses import study
 
-        finding = study(self.ask("responses"))
+        finding = study(self.ask("responses"), self.path)
         show(finding, self, _responses(finding.result))
         return 0
 
@@ -124,7 +128,7 @@ def show(finding: "Finding", options: Any, table: Sequence[Sequence[str]]) -> No
 
 def _responses(result: Any) -> list[list[str]]:
     rows = [["model", "layers", "mean std", "largest", "smallest", "state"]]
-    for model in result.models:
+    for model in (*result.models, *result.training):
         ends = [f"{value:.3f}" for value in (model.mean, model.sorted[0], model.sorted[-1])]
         rows.append([model.label, str(len(model.layers)), *ends, "trained" if model.trained else "first values"])
     return rows

@@ -35,7 +35,7 @@ class Shown:
     tables: list[Table]
 
 
-def series(number: int, kind: str, name: str, x: Sequence[Any], y: Sequence[float], told: Sequence[str]) -> dict[str, Any]:
+def series(number: int, kind: str, name: str, x: Sequence[Any], y: Sequence[float | None], told: Sequence[str]) -> dict[str, Any]:
     """One line of plotly's: of a plain or residual net (`kind`), its colour and mark by `number`; `told` is shown under the pointer."""
     trace = line([], y, escape(name), f"@s{number % SERIES + 1}", mode="lines+markers")
     trace |= {"x": [escape(place) if isinstance(place, str) else place for place in x]}

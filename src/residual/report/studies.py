@@ -15,6 +15,7 @@ from residual.report.surfaces import landscape
 from residual.study.gradients import Result as GradientsResult
 from residual.study.landscape import Result as LandscapeResult
 from residual.study.lesion import Result as LesionResult
+from residual.study.responses import ModelResponses
 from residual.study.responses import Result as ResponsesResult
 from residual.study.store import Finding
 
@@ -35,9 +36,10 @@ def responses(result: ResponsesResult) -> Shown:
         ordered.append(series(number, model.kind, name, range(1, len(stds) + 1), stds, told))
         by_size.append(series(number, model.kind, name, range(1, len(stds) + 1), model.sorted, []))
     axis = {"yaxis": {"title": {"text": "standard deviation"}, "rangemode": "tozero"}}
+    over = [_over_training(result.training, axis)] if result.training else []
     rows = [
         [m.label, m.kind, str(m.depth), str(len(m.layers)), f"{m.mean:.3f}", f"{m.sorted[0]:.3f}", f"{m.sorted[-1]:.3f}"]
-        for m in result.models
+        for m in (*result.models, *result.training)
     ]
     header = ("model", "kind", "depth", "layers", "mean std", "largest", "smallest")
     return Shown(
@@ -54,8 +56,24 @@ def responses(result: ResponsesResult) -> Shown:
                 caption="As the lower half of figure 7.", data=by_size,
                 layout={"xaxis": {"title": {"text": "rank of the layer"}}, **axis},
             ),
+            *over,
         ],
         tables=[Table(title="Responses", header=header, rows=rows, words=(0, 1))],
+    )  # fmt: skip
+
+
+def _over_training(stops: Sequence[ModelResponses], axis: dict[str, Any]) -> Figure:
+    """One line for each layer, from the first values on, and the mean of all."""
+    labels, kind = [stop.label for stop in stops], stops[0].kind
+    data = [
+        series(2, kind, layer.layer, labels, [stop.layers[place].std for stop in stops], [])
+        | {"opacity": 0.35, "showlegend": False, "mode": "lines"}
+        for place, layer in enumerate(stops[0].layers)
+    ]  # fmt: skip
+    data.append(series(0, kind, "mean over the layers", labels, [stop.mean for stop in stops], []))
+    return Figure(
+        name="training", title="Over the training", label="Standard deviation of each layer's response at each stop of the training",
+        caption="One thin line for each layer, and their mean.", data=data, layout={"xaxis": {"type": "category"}, **axis},
     )  # fmt: skip
 
 

@@ -5,12 +5,14 @@ nothing else to see.
 """
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from residual.report.figures import Figure
+from residual.report.shown import series
 from residual.study.landscape import Result, Surface
 
 _TICKS = (1e-3, 1e-2, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1e3, 1e4, 1e6)
@@ -28,6 +30,9 @@ def landscape(result: Result) -> tuple[list[Figure], list[list[str]]]:
             turned[surface.label] = number
             figures.append(_turning(f"surface{number}", name, surface, low, high))
         figures.append(_contour(f"contour{number}", name, surface, low, high))
+    random = [surface for surface in result.surfaces if surface.plane == "random"]
+    if random:
+        figures.append(_lines(random))
     return figures, [_row(surface) for surface in result.surfaces]
 
 
@@ -92,6 +97,29 @@ def _contour(name: str, told: str, surface: Surface, low: float, high: float) ->
         name=name, title=f"{told}, contours", label=f"Contours of the loss of {told}", caption=caption, data=data, height=400,
         layout={"xaxis": {"title": {"text": "alpha"}, "showgrid": False}, "yaxis": {"title": {"text": "beta"}, "showgrid": False},
                 "showlegend": False},
+    )  # fmt: skip
+
+
+def _lines(surfaces: Sequence[Surface]) -> Figure:
+    """The loss along both directions of every plane: the middle column and row of its grid."""
+    labels, data = list(dict.fromkeys(surface.label for surface in surfaces)), list[dict[str, Any]]()
+    for surface in surfaces:
+        middle, number = len(surface.betas) // 2, labels.index(surface.label)
+        known = any(trace["legendgroup"] == surface.label for trace in data)
+        for steps, across, cut in (
+            (surface.alphas, "alpha", (middle, slice(None))), (surface.betas, "beta", (slice(None), len(surface.alphas) // 2)),
+        ):  # fmt: skip
+            trace = series(number, surface.kind, surface.label, _numbers(steps), _rows(surface.loss[cut][None])[0], [])
+            bar = surface.loss_bar[cut]
+            if np.nan_to_num(bar).any():
+                trace["error_y"] = {"type": "data", "array": _rows(bar[None])[0], "thickness": 1, "width": 2}
+            hover = f"{across} %{{x}}, loss %{{y:.4g}}<extra>{escape(surface.label)}, seed {surface.seed}</extra>"
+            data.append(trace | {"legendgroup": surface.label, "showlegend": not known and across == "alpha", "hovertemplate": hover})
+    return Figure(
+        name="lines", title="Along each direction", label="Loss along each of the random directions", data=data, wide=True,
+        caption="One line for each direction of the random planes, through the weights in the middle: the loss in one dimension. "
+        "Bars, where a subset was measured: its standard error.",
+        layout={"xaxis": {"title": {"text": "distance, in norms of each filter"}}, "yaxis": {"title": {"text": "loss"}, "type": "log"}},
     )  # fmt: skip
 
 

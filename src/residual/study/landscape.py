@@ -14,7 +14,7 @@ import numpy.typing as npt
 from residual.study.bench import Ask, Bench, open_bench
 from residual.study.claims import Claim
 from residual.study.directions import Path, filter_normalised, principal
-from residual.study.landscape_path import digest, snapshots
+from residual.study.landscape_path import digest, snapshots, walker
 from residual.study.landscape_shape import Array, Shape, shape_of
 from residual.study.landscape_verdict import claims
 from residual.study.plain import from_plain
@@ -159,11 +159,11 @@ def study(ask: Ask, options: Options) -> Finding:
     path = snapshots(options.path) if options.path else ()
     bench = open_bench(ask, "landscape")
     told = {"points": points, "radius": options.radius, "seeds": options.seeds, "statistics": options.statistics, "path": digest(path)}
-    walker = _walker(bench, path) if path else None
+    walked = walker(bench.subjects, path) if path else None
     parts, found = bench.parts("landscape", told), list[Surface]()
     for subject in bench.subjects:
         planes = [random_plane(subject.weights, ask.seed + n, options.radius, points) for n in range(options.seeds)]
-        planes += [path_plane(path, points)] if subject is walker else []
+        planes += [path_plane(path, points)] if subject is walked else []
         if planes:
             net = _net(bench, subject, options.statistics)
             found += [measure(net, plane, bench.told["of"], subject, parts) for plane in planes]
@@ -234,15 +234,6 @@ def _net(bench: Bench, subject: Subject, statistics: Statistics) -> Net:
     from residual.backends.torch_moving import MovingNet
 
     return MovingNet(subject.network, subject.weights, bench.pictures(subject), bench.targets(subject), statistics=statistics)
-
-
-def _walker(bench: Bench, path: Sequence[Weights]) -> Subject:
-    """The model that the path ends in."""
-    for subject in bench.subjects:
-        if subject.weights.keys() == path[-1].keys() and all(np.array_equal(subject.weights[name], path[-1][name]) for name in path[-1]):
-            return subject
-    names = ", ".join(subject.label for subject in bench.subjects)
-    raise ValueError(f"The path ends in none of the models ({names}): its last file must hold the weights of one of them.")
 
 
 def _moved(center: Weights, steps: Sequence[float], directions: Sequence[Weights]) -> Weights:

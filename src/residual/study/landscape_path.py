@@ -1,4 +1,4 @@
-"""The weights that a training passed through, from a folder of model files in the order of their names.
+"""The weights that a training passed through, from a folder of model files in the order of their names, and whose training it was.
 
 The surprising thing: numbers in the names count as numbers, so that `step-9` comes before `step-10`.
 """
@@ -12,12 +12,20 @@ import numpy as np
 
 from residual import models
 from residual.runs import RUN_FILE
+from residual.study.subjects import Subject
 from residual.weights import Weights
 
 
 def snapshots(folder: str | Path) -> tuple[Weights, ...]:
-    """The weights in the model files (.safetensors) of `folder`, or of a run's own snapshots, first to last. ValueError where there are
-    fewer than three, or two networks."""
+    """The weights at each of the `stops`."""
+    return tuple(weights for _, weights in stops(folder))
+
+
+def stops(folder: str | Path) -> tuple[tuple[str, Weights], ...]:
+    """Name and weights of the model files (.safetensors) of `folder`, or of a run's own snapshots, first to last.
+
+    ValueError where there are fewer than three, or two networks.
+    """
     place = Path(folder).expanduser()
     if not place.is_dir():
         raise ValueError(f"There is no folder {place}: a path is a folder of model files, one for each stop of a training.")
@@ -34,7 +42,16 @@ def snapshots(folder: str | Path) -> tuple[Weights, ...]:
     for file, saved in zip(files, read, strict=True):
         if saved.architecture != read[-1].architecture:
             raise ValueError(f"{file} is of another network than {files[-1]}: a path is of one network.")
-    return tuple(saved.weights for saved in read)
+    return tuple((file.stem, saved.weights) for file, saved in zip(files, read, strict=True))
+
+
+def walker(subjects: Sequence[Subject], path: Sequence[Weights]) -> Subject:
+    """The model that the path ends in. ValueError where it is none of `subjects`."""
+    for subject in subjects:
+        if subject.weights.keys() == path[-1].keys() and all(np.array_equal(subject.weights[name], path[-1][name]) for name in path[-1]):
+            return subject
+    names = ", ".join(subject.label for subject in subjects)
+    raise ValueError(f"The path ends in none of the models ({names}): its last file must hold the weights of one of them.")
 
 
 def digest(path: Sequence[Weights]) -> str:

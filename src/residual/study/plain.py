@@ -1,6 +1,7 @@
 """Frozen dataclasses to the plain values of a JSON file and back, led by their type hints.
 
 The surprising thing: JSON has no NaN and no infinity, so both are written as null, and null is read as NaN where a number belongs.
+A field with a default may be missing: results that were kept before there was such a field are read.
 """
 
 import dataclasses
@@ -61,10 +62,11 @@ def from_plain(hint: Any, value: Any, where: str = "it") -> Any:
 def _dataclass(kind: type, value: Any, where: str) -> Any:
     _checked(isinstance(value, dict), value, where, "an object")
     hints = get_type_hints(kind)
-    wrong = sorted(hints.keys() ^ value.keys())
+    later = {field.name for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}
+    wrong = sorted((hints.keys() ^ value.keys()) - (later - value.keys()))
     if wrong:
         raise ValueError(f"{where} has a missing or unknown field {wrong[0]!r}")
-    return kind(**{name: from_plain(hint, value[name], f"{where}.{name}") for name, hint in hints.items()})
+    return kind(**{name: from_plain(hint, value[name], f"{where}.{name}") for name, hint in hints.items() if name in value})
 
 
 def _checked(good: bool, value: Any, where: str, wanted: str) -> Any:

@@ -20,9 +20,10 @@ from residual.cost import network_cost
 from residual.layers import Conv, Layer, Network, Norm
 from residual.study.bench import Ask, Bench, Images, open_bench
 from residual.study.claims import Claim, Spread, Verdict, all_of, compare, spread
+from residual.study.landscape_path import digest, stops, walker
 from residual.study.plain import from_plain
 from residual.study.probes import built, settled
-from residual.study.store import Finding, save
+from residual.study.store import Finding, Parts, save
 from residual.study.subjects import Kind, Subject, family, is_twin
 from residual.weights import Weights
 
@@ -32,6 +33,7 @@ _VALUES = 2**24  # values tapped at a time: 64 MB of float32
 
 
 Table = dict[Architecture, Spread]  # mean response over the layers
+Stops = Sequence[tuple[str, Weights]]  # of a training, by name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,19 +70,25 @@ class ModelResponses:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Attributes: batch_norm: the mode it was in; layers_told: which layers were taken."""
+    """Attributes: batch_norm: the mode it was in; layers_told: which layers were taken; training: at each stop of one model's training."""
 
     batch_norm: str
     layers_told: str
     models: tuple[ModelResponses, ...]
     claims: tuple[Claim, ...]
+    training: tuple[ModelResponses, ...] = ()
 
 
-def study(ask: Ask) -> Finding:
-    """The responses of all models on the same pictures, written to `ask.out`. ValueError where a model or the data does not fit."""
+def study(ask: Ask, path: str = "") -> Finding:
+    """The responses of all models on the same pictures, written to `ask.out`; of the model that `path` ends in also over its training.
+
+    `path` is a run that kept its snapshots or a folder of model files. ValueError where a model, the data or the path does not fit.
+    """
     ask = replace(ask, count=min(ask.count or 200, 200)) if ask.small else ask
+    passed = stops(path) if path else ()
     bench = open_bench(ask, "responses")
-    parts = bench.parts("responses", {})
+    told = {"path": digest([weights for _, weights in passed])} if passed else {}
+    parts = bench.parts("responses", told)
     found = []
     for subject in bench.subjects:
         values = parts.get(subject.label, partial(_measured, bench, subject))
@@ -90,12 +98,25 @@ def study(ask: Ask) -> Finding:
         layers_told="every 3x3 convolution of a branch and every convolution of the stem; 1x1 convolutions are left out",
         models=tuple(found),
         claims=claims(bench.subjects, found),
+        training=_over_training(bench, passed, parts) if passed else (),
     )
     scaled = (f"{len(bench.labels)} of {bench.told['of']} pictures.",) if len(bench.labels) < bench.told["of"] else ()
-    finding = bench.finding("responses", {}, parts, result, scaled)
+    finding = bench.finding("responses", told, parts, result, scaled)
     if ask.out is not None:
         save(finding, ask.out)
     return finding
+
+
+def _over_training(bench: Bench, passed: Stops, parts: Parts) -> tuple[ModelResponses, ...]:
+    """Each stop is kept in `parts` as soon as it is measured."""
+    subject, found = walker(bench.subjects, [weights for _, weights in passed]), []
+    for name, weights in passed:
+
+        def made(stop: tuple[str, Weights] = (name, weights)) -> ModelResponses:
+            return over_training(subject, [stop], bench.pictures(subject))[0]
+
+        found.append(from_plain(ModelResponses, parts.get(f"{subject.label} at {name}", made), name))
+    return tuple(found)
 
 
 def _measured(bench: Bench, subject: Subject) -> ModelResponses:
@@ -114,8 +135,15 @@ def measure(subject: Subject, images: Images) -> ModelResponses:
 
 
 def over_training(subject: Subject, snapshots: Iterable[tuple[str, Weights]], images: Images) -> tuple[ModelResponses, ...]:
-    """The responses at each of several states of one training, given as (label, weights), e.g. ("epoch 3", ...)."""
-    return tuple(measure(replace(subject, label=label, weights=weights), images) for label, weights in snapshots)
+    """The responses at each of several states of one training, given as (label, weights), e.g. ("epoch 3", ...).
+
+    Where no running mean has moved from 0 these are first values.
+    """
+    found = []
+    for label, weights in snapshots:
+        moved = any(value.any() for name, value in weights.items() if name.endswith("running_mean"))
+        found.append(measure(replace(subject, label=label, weights=weights, trained=moved), images))
+    return tuple(found)
 
 
 def taps(network: Network) -> tuple[Tap, ...]:
