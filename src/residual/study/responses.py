@@ -88,6 +88,7 @@ def study(ask: Ask, path: str = "") -> Finding:
     passed = stops(path) if path else ()
     bench = open_bench(ask, "responses")
     told = {"path": digest([weights for _, weights in passed])} if passed else {}
+    walked = walker(bench.subjects, [weights for _, weights in passed]) if passed else None
     parts = bench.parts("responses", told)
     found = []
     for subject in bench.subjects:
@@ -98,7 +99,7 @@ def study(ask: Ask, path: str = "") -> Finding:
         layers_told="every 3x3 convolution of a branch and every convolution of the stem; 1x1 convolutions are left out",
         models=tuple(found),
         claims=claims(bench.subjects, found),
-        training=_over_training(bench, passed, parts) if passed else (),
+        training=_over_training(bench, walked, passed, parts) if walked else (),
     )
     scaled = (f"{len(bench.labels)} of {bench.told['of']} pictures.",) if len(bench.labels) < bench.told["of"] else ()
     finding = bench.finding("responses", told, parts, result, scaled)
@@ -107,9 +108,9 @@ def study(ask: Ask, path: str = "") -> Finding:
     return finding
 
 
-def _over_training(bench: Bench, passed: Stops, parts: Parts) -> tuple[ModelResponses, ...]:
+def _over_training(bench: Bench, subject: Subject, passed: Stops, parts: Parts) -> tuple[ModelResponses, ...]:
     """Each stop is kept in `parts` as soon as it is measured."""
-    subject, found = walker(bench.subjects, [weights for _, weights in passed]), []
+    found = []
     for name, weights in passed:
 
         def made(stop: tuple[str, Weights] = (name, weights)) -> ModelResponses:
