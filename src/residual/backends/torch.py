@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from residual import weights as core
+from residual.backends.torch_convolution import Conv2d
 from residual.layers import (
     AvgPool,
     Block,
@@ -229,7 +230,7 @@ def _module(layer: Layer, fresh: bool) -> nn.Module:
     """The module of one layer; `fresh` says that nobody else needs its input, so that a ReLU may work in place."""
     match layer:
         case Conv():
-            return nn.Conv2d(
+            return Conv2d(
                 layer.in_channels,
                 layer.out_channels,
                 layer.kernel,
