@@ -11,6 +11,8 @@ from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 from residual.preprocessing import Views
 from residual.spelling import nearest
 
+Precision = Literal["auto", "float32", "bfloat16"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -96,7 +98,7 @@ class Recipe:
     cutmix: float = 0.0
     data_pruning: float = 0.0
     ema: float = 0.0
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     channels_last: bool = True
     compile: bool = False
     first_layer: Literal["random", "whitened"] = "random"

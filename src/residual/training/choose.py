@@ -11,7 +11,7 @@ from typing import Any
 from residual.architecture import Architecture, Stem
 from residual.cost import cost
 from residual.recipe import Recipe, adjusted
-from residual.training.machine import Machine, pays, settle_threads, training_rate
+from residual.training.machine import Machine, Way, pays, settle_threads, training_rate, training_way
 from residual.variants import architecture
 from residual.weights import SavedModel
 
@@ -56,44 +56,51 @@ def choose(
         ValueError: the model's name, its size or a field does not fit the data.
     """
     recipe, reasons = adjusted(base, fixed), list[str]()
+    halves = _halves(recipe.precision, machine)
     size = start.preprocessing.size if start and start.preprocessing else _image_size(recipe, data, machine, reasons)
     if settle_threads(_candidate(16, size, data), size, batch=16):
         reasons.append("Threads: one; something else keeps a processor busy, and on all of them training was slower.")
-    half = recipe.precision == "bfloat16" or (recipe.precision == "auto" and machine.half)
     if fit:
         recipe = _fitted(recipe, _batch(data, _BATCH), fixed)
     if recipe.model == "auto" and start is None:
-        arch, epochs, last, rate = _sized(recipe, size, data, fixed, half, reasons)
-        recipe = _fitted(adjusted(recipe, {"epochs": epochs}), {"channels_last": last} if fit else {}, fixed)
+        arch, epochs, way = _sized(recipe, size, data, fixed, halves, reasons)
+        recipe = _fitted(adjusted(recipe, {"epochs": epochs}), {"channels_last": way.channels_last} if fit else {}, fixed)
         recipe = _fitted(recipe, _first_layer(arch, reasons) if fit else {}, fixed)
     else:
         arch = start.architecture if start else architecture(recipe.model, in_channels=data.channels, num_classes=len(data.classes))
         told = "that of the weights to start from" if start else recipe.model
         reasons.append(f"Model: {told}, with {data.channels} input channel(s) and {len(data.classes)} classes.")
-        rate = training_rate(arch, size, batch=16, half=half) if fit else 0.0
+        untried, layouts = Way(rate=0.0, channels_last=recipe.channels_last, half=halves[0]), (recipe.channels_last,)
+        way = training_way(arch, size, batch=_tried(data, size), halves=halves, layouts=layouts) if fit or halves[1:] else untried
         if fit:
-            recipe = _fitted(recipe, {"epochs": max(1, min(_wanted_epochs(data), int(PATIENT_SECONDS * rate / data.count)))}, fixed)
+            recipe = _fitted(recipe, {"epochs": max(1, min(_wanted_epochs(data), int(PATIENT_SECONDS * way.rate / data.count)))}, fixed)
     if fit:
-        recipe = _fitted(recipe, _batch(data, largest_batch(recipe.time * rate)), fixed)
+        recipe = _fitted(recipe, _batch(data, largest_batch(recipe.time * way.rate)), fixed)
         reasons.append(
             f"Batch: {recipe.batch_size} of {data.count} pictures; SGD with Nesterov momentum, learning rate up to {recipe.learning_rate} "
             "and down in a triangle."
         )
         recipe = _fitted(recipe, _augmentation(data, size, arch, reasons) | _pruning(recipe, data, fixed, reasons), fixed)
-        seconds = recipe.time or data.count * (1 - recipe.validation) * _passes(recipe) / rate
+        seconds = recipe.time or data.count * (1 - recipe.validation) * _passes(recipe) / way.rate
         if not recipe.time:
             reasons.append(f"Epochs: {recipe.epochs}, about {seconds:.0f} s of training here.")
         if seconds >= _LONG and "compile" not in fixed:
-            recipe = adjusted(recipe, {"compile": _pays_to_compile(recipe, arch, size, seconds, half, reasons)})
+            recipe = adjusted(recipe, {"compile": _pays_to_compile(recipe, arch, size, seconds, way.half, reasons)})
     if base.decay_norm_and_bias and "warmup_rate" not in fixed and sum(arch.depths) >= 54:
         recipe = adjusted(recipe, {"warmup_rate": 0.01})
         reasons.append("Warm-up: learning rate 0.01 until the training error is under 80 %, as the 2015 paper did for 110 layers.")
     cost(arch, size)  # refuses pictures that are too small for the strides
     if recipe.precision == "auto":
-        reasons.append(
-            f"Arithmetic: {'bfloat16, which' if half else 'float32; bfloat16'} is {'' if half else 'not '}faster on this machine."
-        )
-    return Choice(architecture=arch, model=recipe.model, recipe=recipe, size=size, half=half, reasons=tuple(reasons))
+        told = "bfloat16, which is" if way.half else "float32; bfloat16 is not"
+        reasons.append(f"Arithmetic: {told} faster for this net here.")
+    return Choice(architecture=arch, model=recipe.model, recipe=recipe, size=size, half=way.half, reasons=tuple(reasons))
+
+
+def _halves(precision: str, machine: Machine) -> tuple[bool, ...]:
+    """Whether to compute in bfloat16, or both answers where only a trial on the net itself can tell."""
+    if precision != "auto" or not machine.half:
+        return (precision == "bfloat16",)
+    return (False, True) if machine.device == "cpu" else (True,)
 
 
 def _image_size(recipe: Recipe, data: Data, machine: Machine, reasons: list[str]) -> tuple[int, int]:
@@ -186,23 +193,28 @@ def largest_batch(pictures: float) -> int:
     return size
 
 
+def _tried(data: Data, size: tuple[int, int]) -> int:
+    """Pictures in a batch of the steps that are timed."""
+    return min(data.count, _BATCH if max(size) <= _SMALL else 16)
+
+
 def _sized(
-    recipe: Recipe, size: tuple[int, int], data: Data, fixed: dict[str, Any], half: bool, reasons: list[str]
-) -> tuple[Architecture, int, bool, float]:
-    """The widest net that sees each picture often enough in the time; the epochs that fit; whether channels last is faster for it; its
-    pictures a second."""
+    recipe: Recipe, size: tuple[int, int], data: Data, fixed: dict[str, Any], halves: tuple[bool, ...], reasons: list[str]
+) -> tuple[Architecture, int, Way]:
+    """The widest net that sees each picture often enough in the time; the epochs that fit; how it trains fastest."""
     seconds, wanted = recipe.time or PATIENT_SECONDS, recipe.epochs if "epochs" in fixed else _wanted_epochs(data)
-    batch = min(recipe.batch_size, data.count, 128 if max(size) <= _SMALL else 16)
-    count, arch, rate, last = data.count * (1 - recipe.validation), None, 0.0, True
+    batch = min(recipe.batch_size, _tried(data, size))
+    layouts = (recipe.channels_last,) if "channels_last" in fixed else (True, False)
+    count, arch = data.count * (1 - recipe.validation), None
     fastest = _candidate(_WIDTHS[0], size, data)
     for width in _WIDTHS[: 3 if data.count < 5_000 else None]:
         candidate = _candidate(width, size, data)
-        speeds = [training_rate(candidate, size, batch=batch, half=half, channels_last=layout) for layout in (True, False)]
-        if arch is not None and count * min(wanted, worth(width, data)) / max(speeds) > seconds:
+        tried = training_way(candidate, size, batch=batch, halves=halves, layouts=layouts)
+        if arch is not None and count * min(wanted, worth(width, data)) / tried.rate > seconds:
             break
-        arch, rate, last = candidate, max(speeds), speeds[0] * 1.03 >= speeds[1]
+        arch, way = candidate, tried
     assert arch is not None
-    passes = seconds * rate / count
+    passes = seconds * way.rate / count
     why = f"the widest that sees every picture often enough for its width in {seconds:.0f} s, {passes:.1f} times"
     if arch == fastest and passes < wanted:
         why = f"the fastest there is; it sees every picture {passes:.1f} times in {seconds:.0f} s"
@@ -211,9 +223,9 @@ def _sized(
     epochs = recipe.epochs if "epochs" in fixed else min(max(1, int(passes)), wanted)
     reasons.append(
         f"Model: a residual net of {2 + 2 * sum(arch.depths)} layers, widths {'-'.join(map(str, arch.out_widths))}, which trains on about "
-        f"{rate:,.0f} pictures/s here: {why}."
+        f"{way.rate:,.0f} pictures/s here: {why}."
     )
-    return arch, epochs, last, rate
+    return arch, epochs, way
 
 
 def _pays_to_compile(recipe: Recipe, arch: Architecture, size: tuple[int, int], seconds: float, half: bool, reasons: list[str]) -> bool:
