@@ -1,9 +1,10 @@
-"""Inference beside its peers: pictures per second of one model, float32, in one process, the peers in turn, median of all rounds.
+"""Inference beside its peers: pictures per second of one model in one process, the peers in turn, median of all rounds.
 
     python benchmarks/inference.py --variant resnet50 --image-size 224 --batch-size 16 --json benchmarks/results/inference-resnet50.json
 
 Peers: PyTorch eager (N C H W, and channels last), compiled (as it is, and with freezing, which folds batch norm), ONNX Runtime and OpenVINO
-on an export of the same model. Each gets the batch size, and all threads. A peer that is not installed or fails is told with its reason.
+on an export of the same model, all in float32; then ours and eager in bfloat16. Each gets the batch size, and all threads. A peer that
+is not installed or fails is told with its reason.
 Weights are random, no tensor at its default. "memory" is by how much the peak of the process rose while a peer was made and first run.
 """
 
@@ -49,6 +50,22 @@ def model_of(variant: str) -> backend.ResidualNet:
 
 def residual(model: backend.ResidualNet, x: Tensor) -> Call:
     return inference_form(model)
+
+
+def residual_bfloat16(model: backend.ResidualNet, x: Tensor) -> Call:
+    return inference_form(model, half=True)
+
+
+def eager_bfloat16(model: backend.ResidualNet, x: Tensor) -> Call:
+    """Channels last and autocast."""
+    other = copy.deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def call(images: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            found: Tensor = other(images.contiguous(memory_format=torch.channels_last))
+            return found.float()
+
+    return call
 
 
 def eager(model: backend.ResidualNet, x: Tensor) -> Call:
@@ -109,6 +126,8 @@ PEERS: dict[str, Callable[[backend.ResidualNet, Tensor], Call]] = {
     "compiled, freezing": frozen,
     "ONNX Runtime": onnx_runtime,
     "OpenVINO": openvino,
+    "residual, bfloat16": residual_bfloat16,
+    "eager, bfloat16": eager_bfloat16,
 }
 
 

@@ -12,9 +12,11 @@ import residual
 from residual import models
 from residual.backends import torch as backend
 from residual.data import open_source
+from residual.data.records import FileStore
 from residual.runs import open_run
 from residual.training.evaluation import evaluate, evaluate_model
 from residual.training.metrics import evaluation_from
+from residual.training.prediction import Classifier
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -109,13 +111,24 @@ def test_what_is_written_can_be_read_again(run):
     assert not list(run.folder.glob(".*"))
 
 
+def test_another_arithmetic_is_told_and_kept_apart(run):
+    before = (run.folder / "evaluation-test.json").read_bytes()
+    exact, found = evaluate(run), evaluate(run, precision="bfloat16")
+    assert found.notes == ("Computed in bfloat16.",)
+    assert found.loss == pytest.approx(exact.loss, rel=0.02)
+    assert found.loss != exact.loss
+    assert json.loads((run.folder / "evaluation-test.json").read_bytes())["loss"] == json.loads(before)["loss"]
+    assert json.loads((run.folder / "evaluation-test-bfloat16.json").read_bytes())["loss"] == found.loss
+
+
 def test_streamed_pictures_score_the_same(run, tmp_path):
     saved, folder = run.saved(), pictures(tmp_path / "photos", range(10))
     (folder / "3" / "torn.png").write_bytes(b"not a picture")
     source = open_source(folder)
-    records, model = source.splits["train"], models.load(run)
-    at_once = evaluate_model(model, saved.preprocessing, source.classes, records, split="train")
-    streamed = evaluate_model(model, saved.preprocessing, source.classes, records, split="train", memory=1e-9)
+    records = source.splits["train"]
+    classifier = Classifier(model=models.load(run), preprocessing=saved.preprocessing, classes=source.classes)
+    at_once = evaluate_model(classifier, records, split="train")
+    streamed = evaluate_model(classifier, records, split="train", memory=1e-9)
     assert streamed.names == at_once.names
     assert streamed.probabilities == pytest.approx(at_once.probabilities, abs=1e-6)
     assert (streamed.worst_images == at_once.worst_images).all()
@@ -196,3 +209,23 @@ def test_a_run_without_validation_has_none_to_measure(run):
     run.record["recipe"]["validation"] = 0.0
     with pytest.raises(ValueError, match="no validation split"):
         evaluate(run, split="validation")
+
+
+def test_pictures_decoded_once_are_not_decoded_again(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("RESIDUAL_CACHE", str(tmp_path / "cache"))
+    source = pictures(tmp_path / "photos", range(3), count=20)
+    trained = residual.train(source, "cifar_resnet8", out=tmp_path / "photos-run", epochs=1, batch_size=8, precision="float32")
+    opened, real = [0], FileStore.open
+
+    def counted(self, row):
+        opened[-1] += 1
+        return real(self, row)
+
+    monkeypatch.setattr(FileStore, "open", counted)
+    found = []
+    for place in ("off", "cache", "cache"):
+        monkeypatch.setenv("RESIDUAL_CACHE", place if place == "off" else str(tmp_path / place))
+        opened.append(0)
+        found.append(evaluate(trained))
+    assert found[0] == found[1] == found[2]
+    assert opened[3] == opened[2] == opened[1] - found[0].count, "training's own test was to fill the cache"

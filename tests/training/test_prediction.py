@@ -40,6 +40,13 @@ def test_arrays_give_what_the_network_says(file):
     assert [prediction.name for prediction in found] == [f"image[{number}]" for number in range(5)]
 
 
+def test_bfloat16_gives_nearly_the_same(file):
+    found = np.array([prediction.probabilities for prediction in predict(file, IMAGES, precision="bfloat16")])
+    wanted = -np.sort(-expected(file))
+    assert found == pytest.approx(wanted, abs=0.02)
+    assert np.abs(found - wanted).max() > 1e-5, "that was float32"
+
+
 def test_files_and_folders_give_what_arrays_give(file, tmp_path):
     (tmp_path / "deep" / "er").mkdir(parents=True)
     places = ["a.png", "b.PNG", "deep/c.png", "deep/d.bmp", "deep/er/e.png"]
@@ -106,3 +113,10 @@ def test_what_is_wrong_is_said(file, tmp_path):
     models.save(models.load(file), bare)
     with pytest.raises(ValueError, match="does not say how pictures are prepared"):
         predict(bare, IMAGES)
+
+
+def test_arithmetic_that_is_not_there_is_refused(file):
+    with pytest.raises(ValueError, match=r"no precision 'bf16'. .*Precisions: float32, bfloat16"):
+        predict(file, IMAGES, precision="bf16")
+    with pytest.raises(ValueError, match="Only the backend torch computes in bfloat16"):
+        predict(file, IMAGES, backend="jax", precision="bfloat16")

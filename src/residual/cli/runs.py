@@ -32,13 +32,15 @@ class Evaluate:
     """What to measure on."""
     backend: Annotated[str, arg(metavar="NAME")] = "torch"
     """The framework that runs the model: torch, tensorflow, jax or mxnet."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the arithmetic; bfloat16 is several times faster where the processor has it, to two or three digits (PyTorch only)."""
     json: Annotated[bool, arg(help_behavior_hint="")] = False
     """Print JSON: one object with split, count, top1, top5 (shares from 0 to 1) and everything else that was measured."""
 
     def run(self) -> int:
         from residual.training.evaluation import evaluate
 
-        found = evaluate(self.run_folder, self.data or None, self.split, backend=self.backend)
+        found = evaluate(self.run_folder, self.data or None, self.split, backend=self.backend, precision=self.precision)
         if self.json:
             print(json.dumps(found.as_dict(), indent=1))
         else:
@@ -58,6 +60,8 @@ class Predict:
     """Classes for each picture."""
     backend: Annotated[str, arg(metavar="NAME")] = "torch"
     """The framework that runs the model: torch, tensorflow, jax or mxnet."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the arithmetic; bfloat16 is several times faster where the processor has it, to two or three digits (PyTorch only)."""
     json: Annotated[bool, arg(help_behavior_hint="")] = False
     """Print JSON: a list with one object for each picture."""
     csv: Annotated[str, arg(metavar="FILE", help_behavior_hint="")] = ""
@@ -68,7 +72,7 @@ class Predict:
             raise ValueError("--json and --csv - both want the standard output: choose one, or give --csv a file.")
         from residual.training.prediction import predict
 
-        found = predict(self.run_folder, self.images, top_k=self.top_k, backend=self.backend)
+        found = predict(self.run_folder, self.images, top_k=self.top_k, backend=self.backend, precision=self.precision)
         if self.csv == "-":
             _write_csv(sys.stdout, found, self.top_k)
             return 0

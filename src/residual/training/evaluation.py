@@ -18,17 +18,18 @@ import torch
 
 from residual.backends import check_backend
 from residual.data import Frame, Lazy, Problem, Records, Source, decode, memory_plan, open_source
-from residual.preprocessing import Preprocessing
+from residual.data.cache import PictureCache, open_cache
 from residual.runs import Run, as_json, open_run
 from residual.spelling import nearest
 from residual.training.feed import Normaliser, Resident, Streamed
-from residual.training.inference import device_of, logits
+from residual.training.inference import logits
 from residual.training.metrics import Evaluation, measure
-from residual.training.prediction import frame_of, open_classifier
+from residual.training.prediction import Classifier, frame_of, open_classifier
 from residual.training.prepare import splits
 from residual.weights import write_whole
 
 SPLITS = ("train", "validation", "test")
+_HALF = ("Computed in bfloat16.",)
 _SHOWN = 24  # pictures kept for the report's gallery, of mistakes and of right answers
 
 
@@ -51,12 +52,14 @@ class Outcome:
     best_images: npt.NDArray[np.uint8]
 
 
-def evaluate(run: Run | str | Path, data: Any = None, split: str = "test", *, backend: str = "torch") -> Evaluation:
+def evaluate(
+    run: Run | str | Path, data: Any = None, split: str = "test", *, backend: str = "torch", precision: str = "float32"
+) -> Evaluation:
     """The scores of a run, or of the model in a .safetensors file, on a split of its own data or of `data`.
 
     A run gets the scores and the most confident mistakes written into its folder, and openings of a test set into `run.json`.
-    `backend` is the framework that runs the model. `data` that has no test set of its own and was not trained on is measured whole
-    as "test".
+    `backend` is the framework that runs the model, `precision` "float32" or (PyTorch only) "bfloat16". `data` that has no test set
+    of its own and was not trained on is measured whole as "test".
 
     Raises:
         ValueError: there is no such run, split, backend or data, or the classes of `data` are not the model's.
@@ -67,16 +70,15 @@ def evaluate(run: Run | str | Path, data: Any = None, split: str = "test", *, ba
     if not isinstance(run, Run) and not _is_run(Path(run)):
         if data is None:
             raise ValueError(f"{run} is a model file and does not know its data: name the data to measure it on.")
-        classifier = open_classifier(run, backend)
+        classifier = open_classifier(run, backend, precision=precision)
         records, notes = _foreign(open_source(data), split, classifier.classes)
-        outcome = evaluate_model(classifier.model, classifier.preprocessing, classifier.classes, records, split=split)
-        return replace(outcome.evaluation, data=_name(data), notes=notes)
+        outcome = evaluate_model(classifier, records, split=split)
+        return replace(outcome.evaluation, data=_name(data), notes=notes + _HALF[: classifier.half])
     opened = run if isinstance(run, Run) else open_run(run)
     if data is None and opened.record["data"]["kind"] == "arrays":
         raise ValueError(f"The run {opened.folder} was trained on arrays: pass them, or other data, to evaluate it.")
-    return evaluate_run(
-        opened, open_source(opened.record["data"]["source"] if data is None else data), split, by="evaluate", backend=backend
-    )
+    source = open_source(opened.record["data"]["source"] if data is None else data)
+    return evaluate_run(opened, source, split, by="evaluate", backend=backend, precision=precision)
 
 
 def _is_run(path: Path) -> bool:
@@ -84,12 +86,12 @@ def _is_run(path: Path) -> bool:
     return not path.is_file() and not (path / "config.json").is_file()
 
 
-def evaluate_run(run: Run, source: Source, split: str, *, by: str, backend: str = "torch") -> Evaluation:
+def evaluate_run(run: Run, source: Source, split: str, *, by: str, backend: str = "torch", precision: str = "float32") -> Evaluation:
     """The scores of a run on a split of opened data, written into its folder; `by` is who opened the test set.
 
-    Data that the run was not trained on is kept in files of its own, so that the run's own result stays.
+    Data that the run was not trained on, and another arithmetic, are kept in files of their own, so that the run's own result stays.
     """
-    classifier = open_classifier(run, backend)
+    classifier = open_classifier(run, backend, precision=precision)
     own, notes = _is_own(run, source), tuple[str, ...]()
     if own:
         records = _own(run, source, split)
@@ -98,35 +100,38 @@ def evaluate_run(run: Run, source: Source, split: str, *, by: str, backend: str 
     name = run.record["data"]["source"] if own else source.name
     if split == "test":
         note_opening(run, by=by, count=len(records), data=name)
-    outcome = evaluate_model(classifier.model, classifier.preprocessing, classifier.classes, records, split=split)
-    outcome = replace(outcome, evaluation=replace(outcome.evaluation, data=name, notes=notes))
-    keep(run.folder / (f"evaluation-{split}" if own else f"evaluation-{split}-on-{_slug(source.name)}"), outcome)
+    cache = None if notes else open_cache(source, split if split in source.splits else "train", frame_of(classifier.preprocessing))[0]
+    outcome = evaluate_model(classifier, records, split=split, cache=cache)
+    outcome = replace(outcome, evaluation=replace(outcome.evaluation, data=name, notes=notes + _HALF[: classifier.half]))
+    stem = f"evaluation-{split}" if own else f"evaluation-{split}-on-{_slug(source.name)}"
+    keep(run.folder / (f"{stem}-bfloat16" if classifier.half else stem), outcome)
     return outcome.evaluation
 
 
 def evaluate_model(
-    model: Any, preprocessing: Preprocessing, classes: Sequence[str], records: Records, *, split: str, half: bool = False,
-    memory: float = 0.4,
-) -> Outcome:  # fmt: skip
-    """The scores of a model on records whose labels are indices into `classes`, on the model's device; nothing is written.
+    classifier: Classifier, records: Records, *, split: str, memory: float = 0.4, cache: PictureCache | None = None
+) -> Outcome:
+    """The scores of a model on records whose labels are indices into its classes, on the model's device; nothing is written but the cache.
 
     Pictures that take more than the share `memory` of the free memory are decoded as they are needed.
     """
-    frame, device = frame_of(preprocessing), device_of(model)
-    workers = os.cpu_count() or 1
-    normalise, problems = Normaliser(preprocessing, device), list[Problem]()
+    model, preprocessing = classifier.model, classifier.preprocessing
+    frame, device, workers = frame_of(preprocessing), classifier.device, os.cpu_count() or 1
     if memory_plan(len(records), frame, memory).place == "memory":
-        decoded = decode(records, frame, workers=workers)
+        decoded = decode(records, frame, workers=workers, cache=cache)
         problems, records = list(decoded.problems), records.subset(decoded.kept)
-        values = logits(model, Resident(decoded, None, device), normalise, size=preprocessing.size, half=half, views=preprocessing.views)
+        feed: Resident | Streamed = Resident(decoded, None, device)
     else:
-        feed = Streamed(Lazy(records=records, frame=frame), None, device, workers)
-        values = logits(model, feed, normalise, size=preprocessing.size, half=half, views=preprocessing.views)
+        feed, problems = Streamed(Lazy(records=records, frame=frame, cache=cache), None, device, workers), list[Problem]()
+    values = logits(
+        model, feed, Normaliser(preprocessing, device), size=preprocessing.size, half=classifier.half, views=preprocessing.views
+    )
+    if isinstance(feed, Streamed):
         problems = [Problem(file=file, reason=reason) for file, reason in feed.problems.items()]
         read = values[:, 0].isfinite().numpy()
         values, records = values[torch.from_numpy(read)], records.subset(np.flatnonzero(read).astype(np.int64))
     shares = torch.softmax(values.double(), 1).numpy()
-    evaluation = replace(measure(shares, records.labels, split=split, classes=classes), unreadable=tuple(problems))
+    evaluation = replace(measure(shares, records.labels, split=split, classes=classifier.classes), unreadable=tuple(problems))
     return _outcome(evaluation, shares, records, frame)
 
 
