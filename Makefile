@@ -11,8 +11,8 @@ PYTHON ?= python3
 TORCH := torch>=2.11,<2.14
 TORCH_FROM ?=
 BIN := .venv/bin
-# without bytecode: Python writes that of the modules that are used when they are
-# wherever the environment forbids that: without it every process compiles PyTorch's modules anew, which takes seconds
+# Installed without bytecode: Python writes that of the modules that are used, when they are. Also where the environment forbids it:
+# there each process would compile PyTorch's modules anew, 15 s of a training's start.
 export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
 # MXNet 1.9.1 needs numpy below 1.24, which nothing else here does and no Python after 3.11 has: an environment of its own.

@@ -11,8 +11,6 @@ from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 from residual.preprocessing import Views
 from residual.spelling import nearest
 
-Precision = Literal["auto", "float32", "bfloat16"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -51,7 +49,7 @@ class Recipe:
         data_pruning: share of the pictures with a loss below the mean that an epoch leaves out, drawn anew each time; the rest of them
             weigh more for it. The first epoch is whole. InfoBatch: Qin et al. 2024, arXiv:2303.04947. 0 is none.
         ema: decay per step of the averaged weights, which are then those validated and kept; 0 is none.
-        precision: "bfloat16" is autocast; "auto" takes it where the machine is fast at it.
+        precision: "bfloat16" is autocast; "auto" takes it where the net trains faster by it.
         channels_last: memory layout N H W C of pictures and weights.
         compile: torch.compile of the model.
         first_layer: first values of the first convolution: drawn from the seed as all others, or "whitened": the principal components
@@ -98,7 +96,7 @@ class Recipe:
     cutmix: float = 0.0
     data_pruning: float = 0.0
     ema: float = 0.0
-    precision: Precision = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool = True
     compile: bool = False
     first_layer: Literal["random", "whitened"] = "random"

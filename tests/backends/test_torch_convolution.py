@@ -57,6 +57,25 @@ def test_it_gives_what_a_convolution_gives(
         assert (mine.double() - wanted).abs().max() <= ROUNDING * wanted.abs().max()
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # the compiler does so itself
+@pytest.mark.parametrize(("channels", "sides"), [((8, 12), (4, 5)), ((256, 16), (3, 2))])
+def test_the_compiler_traces_it_whole(channels: tuple[int, int], sides: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    conv = Conv2d(*channels, 3, padding=1, bias=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(3, channels[0], *sides).contiguous(memory_format=torch.channels_last)
+    traced: Any = torch.compile(conv, backend="aot_eager", fullgraph=True)
+    wanted, found = [], []
+    for call, kept in ((conv, wanted), (traced, found)):
+        shown = x.clone().requires_grad_()
+        conv.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            y = call(shown)
+        y.float().square().sum().backward()
+        kept += [y.detach(), shown.grad, conv.weight.grad]
+    for mine, theirs in zip(found, wanted, strict=True):
+        assert (mine - theirs).abs().max() <= ROUNDING * theirs.abs().max()
+
+
 def by_product(conv: Conv2d, side: int, *, half: bool = True) -> bool:
     x = torch.randn(2, conv.in_channels, side, side, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
@@ -71,6 +90,9 @@ def test_it_stands_aside_where_a_convolution_is_as_fast() -> None:
     assert not by_product(conv, 6, half=False)
     assert not by_product(Conv2d(4, 6, 3, padding=1), 6), "with a bias"
     assert not by_product(Conv2d(4, 6, 3, padding=1, groups=2, bias=False), 6)
+    assert not by_product(Conv2d(4, 6, 3, padding=2, dilation=2, bias=False), 6)
+    assert not by_product(Conv2d(4, 6, 3, padding="same", bias=False), 6)
+    assert not by_product(Conv2d(4, 6, (3, 1), padding=1, bias=False), 6)
     conv.weight.requires_grad_(False)
     assert not by_product(conv, 6), "no gradient of the weights is asked for"
     conv.weight.requires_grad_()

@@ -277,3 +277,12 @@ def test_what_can_never_fit_removes_nothing(source: Source, home: Path, monkeypa
     room_for(monkeypatch, home, 1.8, source)
     assert open_cache(source, "train", FRAME, beside=kept)[0] is None
     assert kept.folder.is_dir()
+
+
+def test_who_only_looks_removes_nothing(source: Source, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = opened(source, Frame(size=(10, 12), channels=3))
+    room_for(monkeypatch, home, 1.8, source)
+    assert open_cache(source, "train", FRAME, making_room=False)[0] is None
+    assert kept.folder.is_dir()
+    assert open_cache(source, "train", FRAME)[0] is not None
+    assert not kept.folder.is_dir()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html import unescape
 
 import numpy as np
@@ -72,6 +73,15 @@ def test_what_is_missing_is_left_out_or_said(tmp_path):
     for key in ("architecture", "data", "machine", "versions", "split", "recipe", "result", "test_openings", "preprocessing"):
         run.record.pop(key)
     assert "Network" not in text(write_report([run]))
+
+
+def test_another_arithmetic_is_told(tmp_path):
+    run = made_run(tmp_path / "both")
+    for suffix in ("json", "npz"):
+        for file in run.folder.glob(f"evaluation-test*.{suffix}"):
+            shutil.copy(file, file.with_name(file.name.replace("-test", "-test-bfloat16")))
+    shown = text(write_report([run]))
+    assert shown.count("test, bfloat16") == 1
 
 
 def test_a_damaged_evaluation_costs_its_part_only(tmp_path):

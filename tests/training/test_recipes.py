@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from residual.recipe import Recipe, learning_rate
-from residual.training.choose import Choice, Data, _candidate, choose, largest_batch, worth
-from residual.training.machine import machine, pays
+from residual.training.choose import Choice, Data, _candidate, _halves, choose, largest_batch, worth
+from residual.training.machine import machine, pays, training_way
 from residual.training.recipes import RECIPES, recipe
 
 SLOW = replace(machine(), half=False)
@@ -207,3 +207,31 @@ def test_every_recipe_has_source_and_result() -> None:
         assert isinstance(entry.recipe, Recipe), name
         assert len(entry.source) > 20, name
         assert entry.measured, name
+
+
+@pytest.mark.parametrize(
+    ("half", "first", "way"),
+    [
+        (109.0, 90.0, (False, True)),
+        (111.0, 90.0, (True, True)),
+        (111.0, 125.0, (False, False)),
+        (109.0, 102.0, (False, True)),
+        (112.0, 104.0, (False, False)),
+    ],
+)
+def test_bfloat16_must_be_a_tenth_faster_on_the_net_itself(monkeypatch: Any, half: float, first: float, way: tuple[bool, bool]) -> None:
+    """Channels last in float32 makes 100 pictures a second here; `half` is bfloat16's rate, `first` that of N C H W."""
+    rates = {(False, True): 100.0, (True, True): half, (False, False): first}
+    monkeypatch.setattr("residual.training.machine.training_rate", lambda *_, half, channels_last, **__: rates[half, channels_last])
+    found = training_way(_candidate(8, (28, 28), FASHION), (28, 28), batch=8, halves=(False, True), layouts=(True, False))
+    assert (found.half, found.channels_last) == way
+    assert found.rate == rates[way]
+
+
+def test_bfloat16_is_tried_only_where_it_may_be_faster() -> None:
+    fast = replace(SLOW, half=True, device="cpu")
+    assert _halves("auto", fast) == (False, True)
+    assert _halves("auto", SLOW) == (False,)
+    assert _halves("float32", fast) == (False,)
+    assert _halves("bfloat16", SLOW) == (True,)
+    assert _halves("auto", replace(fast, device="cuda")) == (True,)

@@ -1,7 +1,7 @@
 """A convolution that trains faster in bfloat16 on a CPU where its output has few places.
 
-There oneDNN is several times slower at the gradient of the weights than the matrix product that it is, and with many channels at the
-other two as well (docs/performance.md, "Convolutions of few places"). Everywhere else this is `nn.Conv2d`.
+There oneDNN is two to seven times slower at the gradient of the weights than the matrix product that it is, and with many channels
+slower at the other two as well (docs/performance.md, "Convolutions of few places"). Everywhere else this is `nn.Conv2d`.
 """
 
 from typing import Any
@@ -18,9 +18,9 @@ class Conv2d(nn.Conv2d):
     """`nn.Conv2d` with the same parameters and, to rounding, the same results."""
 
     def forward(self, input: Tensor) -> Tensor:  # N C H W -> N D H/s W/s
-        kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
-        if not self.training or input.device.type != "cpu" or self.groups > 1 or self.bias is not None:
+        if not self.training or input.device.type != "cpu" or not self._plain():
             return super().forward(input)
+        kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
         places = [(side + 2 * padding - kernel) // stride + 1 for side in input.shape[2:]]
         if places[0] * places[1] > _FEW or not _in_bfloat16(input) or not self.weight.requires_grad:
             return super().forward(input)
@@ -29,6 +29,12 @@ class Conv2d(nn.Conv2d):
                 input.bfloat16(), self.weight.bfloat16(), stride, padding, places
             )
         return found
+
+    def _plain(self) -> bool:
+        """Whether it is square, with zeros around, without groups and bias: what plans have."""
+        square = all(len(set(pair)) == 1 for pair in (self.kernel_size, self.stride, self.padding) if not isinstance(pair, str))
+        whole = self.groups == 1 and self.bias is None and self.dilation == (1, 1) and self.padding_mode == "zeros"
+        return square and whole and not isinstance(self.padding, str)
 
 
 class _Product(torch.autograd.Function):
@@ -77,9 +83,10 @@ def flat(weight: Tensor) -> Tensor:
 def patches(x: Tensor, kernel: int, stride: int, padding: int, places: list[int]) -> Tensor:
     """N C H W -> (N H/s W/s) x (k k C), zeros around the pictures."""
     x = F.pad(x, (padding,) * 4).permute(0, 2, 3, 1).contiguous()
-    per_picture, row, column, channel = x.stride()
-    shape = (len(x), *places, kernel, kernel, x.shape[3])
-    return x.as_strided(shape, (per_picture, stride * row, stride * column, row, column, channel)).reshape(-1, kernel * kernel * x.shape[3])
+    count, height, width, channels = x.shape
+    row = width * channels  # of the strides, which the compiler would not let us ask for
+    shape, strides = (count, *places, kernel, kernel, channels), (height * row, stride * row, stride * channels, row, channels, 1)
+    return x.as_strided(shape, strides).reshape(-1, kernel * kernel * channels)
 
 
 def folded(d: Tensor, shape: torch.Size, stride: int, padding: int) -> Tensor:

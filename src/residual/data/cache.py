@@ -92,10 +92,12 @@ class PictureCache:
         return bool(self._checked[row])
 
 
-def open_cache(source: Source, split: str, frame: Frame, *, beside: PictureCache | None = None) -> tuple[PictureCache | None, str]:
+def open_cache(
+    source: Source, split: str, frame: Frame, *, beside: PictureCache | None = None, making_room: bool = True
+) -> tuple[PictureCache | None, str]:
     """The cache of a split's pictures in this frame, and half a sentence on where it is or why there is none.
 
-    The least recently used caches are removed where room is needed, but not the one `beside` it.
+    The least recently used caches are removed where room is needed (unless `making_room` is false), but not the one `beside` it.
     """
     records, kept_not = source.splits[split], "decoded ones are not kept on disk"
     if isinstance(records.store, ArrayStore):
@@ -110,7 +112,7 @@ def open_cache(source: Source, split: str, frame: Frame, *, beside: PictureCache
         folder = home / _name(source, split, frame)
         if beside and beside.folder == folder:
             return beside, ""
-        limit = _make_room(home, folder, needed, beside)
+        limit = _room(home, folder, needed, beside, making=making_room)
         if needed > limit:
             told = (
                 f"{size_text(needed)} are more than {_SHARE:.0%} of the free disk in {home}, of which {size_text(max(limit, 0))} are left"
@@ -152,8 +154,9 @@ def _name(source: Source, split: str, frame: Frame) -> str:
     return total.hexdigest()[:32]
 
 
-def _make_room(home: Path, folder: Path, needed: int, beside: PictureCache | None) -> int:
-    """Bytes that the cache `folder` may take; other caches are removed, oldest use first, as far as that makes it enough for `needed`."""
+def _room(home: Path, folder: Path, needed: int, beside: PictureCache | None, *, making: bool) -> int:
+    """Bytes that the cache `folder` may take; with `making` other caches are removed, oldest use first, as far as that makes it enough for
+    `needed`."""
     sums = {entry: entry / _SUMS for entry in home.iterdir() if (entry / _SUMS).is_file()}
     limit = int(_SHARE * (shutil.disk_usage(home).free + sum(_on_disk(entry / _PICTURES) for entry in sums)))
     promised = {entry: (entry / _PICTURES).stat().st_size for entry in sums if entry != folder}
@@ -161,7 +164,7 @@ def _make_room(home: Path, folder: Path, needed: int, beside: PictureCache | Non
     if needed + staying > limit:
         return limit - staying
     for entry in sorted(promised, key=lambda entry: sums[entry].stat().st_mtime):
-        if needed + staying + sum(promised.values()) <= limit:
+        if not making or needed + staying + sum(promised.values()) <= limit:
             break
         shutil.rmtree(entry)
         del promised[entry]

@@ -119,8 +119,15 @@ def facts(seen: Seen) -> list[tuple[str, str]]:
 def measurements(seen: Seen) -> list[list[str]]:
     """One row for each evaluation: split, data, count, top-1, its interval, loss."""
     return [
-        [found.split, found.data, f"{found.count:,}", percent(found.top1), interval(found), f"{found.loss:.4f}"]
-        for found in seen.evaluations.values()
+        [
+            f"{found.split}, bfloat16" if stem.endswith("-bfloat16") else found.split,
+            found.data,
+            f"{found.count:,}",
+            percent(found.top1),
+            interval(found),
+            f"{found.loss:.4f}",
+        ]
+        for stem, found in seen.evaluations.items()
     ]
 
 

@@ -71,7 +71,7 @@ def choose(
         told = "that of the weights to start from" if start else recipe.model
         reasons.append(f"Model: {told}, with {data.channels} input channel(s) and {len(data.classes)} classes.")
         untried, layouts = Way(rate=0.0, channels_last=recipe.channels_last, half=halves[0]), (recipe.channels_last,)
-        way = training_way(arch, size, batch=_tried(data, size), halves=halves, layouts=layouts) if fit or halves[1:] else untried
+        way = training_way(arch, size, batch=_tried(recipe, data, size), halves=halves, layouts=layouts) if fit or halves[1:] else untried
         if fit:
             recipe = _fitted(recipe, {"epochs": max(1, min(_wanted_epochs(data), int(PATIENT_SECONDS * way.rate / data.count)))}, fixed)
     if fit:
@@ -193,9 +193,9 @@ def largest_batch(pictures: float) -> int:
     return size
 
 
-def _tried(data: Data, size: tuple[int, int]) -> int:
-    """Pictures in a batch of the steps that are timed."""
-    return min(data.count, _BATCH if max(size) <= _SMALL else 16)
+def _tried(recipe: Recipe, data: Data, size: tuple[int, int]) -> int:
+    """Pictures in a batch of the steps that are timed: not more than training holds at a time."""
+    return min(data.count, max(1, recipe.batch_size // recipe.accumulate), _BATCH if max(size) <= _SMALL else 16)
 
 
 def _sized(
@@ -203,7 +203,7 @@ def _sized(
 ) -> tuple[Architecture, int, Way]:
     """The widest net that sees each picture often enough in the time; the epochs that fit; how it trains fastest."""
     seconds, wanted = recipe.time or PATIENT_SECONDS, recipe.epochs if "epochs" in fixed else _wanted_epochs(data)
-    batch = min(recipe.batch_size, _tried(data, size))
+    batch = _tried(recipe, data, size)
     layouts = (recipe.channels_last,) if "channels_last" in fixed else (True, False)
     count, arch = data.count * (1 - recipe.validation), None
     fastest = _candidate(_WIDTHS[0], size, data)

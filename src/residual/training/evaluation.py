@@ -100,7 +100,9 @@ def evaluate_run(run: Run, source: Source, split: str, *, by: str, backend: str 
     name = run.record["data"]["source"] if own else source.name
     if split == "test":
         note_opening(run, by=by, count=len(records), data=name)
-    cache = None if notes else open_cache(source, split if split in source.splits else "train", frame_of(classifier.preprocessing))[0]
+    kept, cache = split if split in source.splits else "train", None
+    if not notes:  # notes tell of two splits in one
+        cache, _ = open_cache(source, kept, frame_of(classifier.preprocessing), making_room=False)
     outcome = evaluate_model(classifier, records, split=split, cache=cache)
     outcome = replace(outcome, evaluation=replace(outcome.evaluation, data=name, notes=notes + _HALF[: classifier.half]))
     stem = f"evaluation-{split}" if own else f"evaluation-{split}-on-{_slug(source.name)}"

@@ -100,7 +100,8 @@ def begin(
     seen = look(source.splits["train"])
     told = Data(size=seen.size, channels=seen.channels, count=len(source.splits["train"]), classes=source.classes)
     begun = begin_from(start, told, fields) if start else None
-    choice = choose(base, RECIPES[recipe].fitted, fields, told, machine(), start=begun)
+    here = machine() if backend == "torch" else replace(machine(), half=False)
+    choice = choose(base, RECIPES[recipe].fitted, fields, told, here, start=begun)
     if backend != "torch":
         choice = replace(choice, half=False, reasons=(*choice.reasons, f"Framework: {backend}; speeds were measured with PyTorch."))
     prepared = prepare(source, choice.recipe, choice.size, told.channels, device=_device(backend), progress=progress)
