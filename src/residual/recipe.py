@@ -49,7 +49,7 @@ class Recipe:
         data_pruning: share of the pictures with a loss below the mean that an epoch leaves out, drawn anew each time; the rest of them
             weigh more for it. The first epoch is whole. InfoBatch: Qin et al. 2024, arXiv:2303.04947. 0 is none.
         ema: decay per step of the averaged weights, which are then those validated and kept; 0 is none.
-        precision: "bfloat16" is autocast; "auto" takes it where the net trains faster by it.
+        precision: "bfloat16" is autocast; "auto" takes it where the machine is fast at it (or, sizing a net, where a trial says so).
         channels_last: memory layout N H W C of pictures and weights.
         compile: torch.compile of the model.
         first_layer: first values of the first convolution: drawn from the seed as all others, or "whitened": the principal components

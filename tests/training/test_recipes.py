@@ -235,3 +235,20 @@ def test_bfloat16_is_tried_only_where_it_may_be_faster() -> None:
     assert _halves("float32", fast) == (False,)
     assert _halves("bfloat16", SLOW) == (True,)
     assert _halves("auto", replace(fast, device="cuda")) == (True,)
+
+
+def test_a_named_model_is_not_tried_in_two_arithmetics(monkeypatch: Any) -> None:
+    """A trial is noisy, and the same command is to train to the same bits."""
+    halves = []
+
+    def rate(*_: Any, half: bool, **__: Any) -> float:
+        halves.append(half)
+        return 1000.0
+
+    monkeypatch.setattr("residual.training.machine.training_rate", rate)
+    fast = replace(SLOW, half=True, device="cpu")
+    found = choose(RECIPES["default"].recipe, True, {"model": "cifar_resnet8", "compile": False}, DIGITS, fast)
+    assert found.half
+    assert choose(RECIPES["strong"].recipe, False, {}, FASHION, fast).half
+    assert halves.count(True) == 1
+    assert halves.count(False) in (0, 4), "two for each choice say how many threads to take"

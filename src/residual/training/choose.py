@@ -70,9 +70,9 @@ def choose(
         arch = start.architecture if start else architecture(recipe.model, in_channels=data.channels, num_classes=len(data.classes))
         told = "that of the weights to start from" if start else recipe.model
         reasons.append(f"Model: {told}, with {data.channels} input channel(s) and {len(data.classes)} classes.")
-        untried, layouts = Way(rate=0.0, channels_last=recipe.channels_last, half=halves[0]), (recipe.channels_last,)
-        way = training_way(arch, size, batch=_tried(recipe, data, size), halves=halves, layouts=layouts) if fit or halves[1:] else untried
+        way = Way(rate=0.0, channels_last=recipe.channels_last, half=halves[-1])  # no trial: the same net is to train to the same bits
         if fit:
+            way = training_way(arch, size, batch=_tried(recipe, data, size), halves=halves[-1:], layouts=(recipe.channels_last,))
             recipe = _fitted(recipe, {"epochs": max(1, min(_wanted_epochs(data), int(PATIENT_SECONDS * way.rate / data.count)))}, fixed)
     if fit:
         recipe = _fitted(recipe, _batch(data, largest_batch(recipe.time * way.rate)), fixed)
@@ -97,7 +97,7 @@ def choose(
 
 
 def _halves(precision: str, machine: Machine) -> tuple[bool, ...]:
-    """Whether to compute in bfloat16, or both answers where only a trial on the net itself can tell."""
+    """Whether to compute in bfloat16; both answers, the likelier one last, where only a trial on the net itself can tell."""
     if precision != "auto" or not machine.half:
         return (precision == "bfloat16",)
     return (False, True) if machine.device == "cpu" else (True,)
