@@ -62,7 +62,7 @@ def evaluate(
     of its own and was not trained on is measured whole as "test".
 
     Raises:
-        ValueError: there is no such run, split, backend or data, or the classes of `data` are not the model's.
+        ValueError: there is no such run, split, backend, precision or data, or the classes of `data` are not the model's.
     """
     if split not in SPLITS:
         raise ValueError(f"There is no split {split!r}.{nearest(split, SPLITS)} Splits: {', '.join(SPLITS)}.")
