@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from residual.recipe import EpochEnd, Recipe, adjusted
+from residual.spelling import as_file_name
 from residual.weights import SavedModel, load, write_whole
 
 RUN_FORMAT = 1
@@ -70,6 +71,20 @@ class Run:
         """Writes the record to `run.json`."""
         text = json.dumps({"format_version": RUN_FORMAT, **self.record}, indent=1, default=str)
         write_whole(self.folder / RUN_FILE, text.encode())
+
+
+def new_folder(out: str | Path | None, data: Any, model: str) -> Path:
+    """Where a run on `data` goes: `out`, or a folder in `runs` that is not there yet. ValueError where `out` holds a run or is a file."""
+    if out is None:
+        name = Path(data).name if isinstance(data, str | Path) else "arrays"
+        stem = as_file_name(f"{name or 'data'}-{model}")
+        return next(path for n in range(1, 100_000) if not (path := Path("runs") / f"{stem}-{n}").exists())
+    folder = Path(out)
+    if (folder / RUN_FILE).exists() or (folder / EVENTS_FILE).exists():
+        raise ValueError(f"{folder} holds a run already: choose another --out, or go on with it by `residual train --resume {folder}`.")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file, but a run is a folder: choose another --out.")
+    return folder
 
 
 def open_run(path: str | Path) -> Run:

@@ -22,8 +22,7 @@ from residual.data import Source, look, open_source
 from residual.plan import plan
 from residual.preprocessing import Preprocessing, preprocessing_from
 from residual.recipe import EpochEnd, Recipe, adjusted
-from residual.runs import EVENTS_FILE, MODEL_FILE, RUN_FILE, Run, as_json, open_run
-from residual.spelling import as_file_name
+from residual.runs import MODEL_FILE, Run, as_json, new_folder, open_run
 from residual.training import checkpoint, portable
 from residual.training.allocator import memory_kept
 from residual.training.choose import Choice, Data, choose
@@ -93,7 +92,7 @@ def begin(
     if backend != "torch":
         check_recipe(adjusted(base, fields), backend)
         fields = {"compile": False, "data_pruning": 0.0, **fields}
-    folder = _new_folder(out, data, fields.get("model", base.model))
+    folder = new_folder(out, data, fields.get("model", base.model))
     if isinstance(data, str | Path) and Path(data).expanduser().is_dir():
         data = Path(data).expanduser().resolve()  # so that the run still finds it from another folder
     source = open_source(data)
@@ -250,19 +249,6 @@ def _keep(experiment: Experiment, name: str = MODEL_FILE) -> None:
     file = experiment.run.folder / name
     file.parent.mkdir(exist_ok=True)
     save_model(file, saved)
-
-
-def _new_folder(out: str | Path | None, data: Any, model: str) -> Path:
-    if out is None:
-        name = Path(data).name if isinstance(data, str | Path) else "arrays"
-        stem = as_file_name(f"{name or 'data'}-{model}")
-        return next(path for n in range(1, 100_000) if not (path := Path("runs") / f"{stem}-{n}").exists())
-    folder = Path(out)
-    if (folder / RUN_FILE).exists() or (folder / EVENTS_FILE).exists():
-        raise ValueError(f"{folder} holds a run already: choose another --out, or go on with it by `residual train --resume {folder}`.")
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file, but a run is a folder: choose another --out.")
-    return folder
 
 
 def _record(source: Source, data: Any, recipe: str, choice: Choice, prepared: Prepared, *, backend: str) -> dict[str, Any]:
