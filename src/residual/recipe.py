@@ -53,7 +53,8 @@ class Recipe:
         channels_last: memory layout N H W C of pictures and weights.
         compile: torch.compile of the model.
         first_layer: first values of the first convolution: drawn from the seed as all others, or "whitened": the principal components
-            of the training patches and their negatives. Jordan 2024, arXiv:2404.00498, section 3.2.
+            of the training patches and their negatives. "frozen" keeps these as they are, and the batch norm behind with the statistics
+            that it has then. Jordan 2024, arXiv:2404.00498, section 3.2.
         centering: what is subtracted from the pixels: the mean of each channel (and divided by its deviation), of each pixel, or nothing.
         crop: share of the short side kept at evaluation.
         views: what validation, test and prediction see of a picture that the network is not sure of: only the picture, also its mirror
@@ -99,7 +100,7 @@ class Recipe:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool = True
     compile: bool = False
-    first_layer: Literal["random", "whitened"] = "random"
+    first_layer: Literal["random", "whitened", "frozen"] = "random"
     centering: Literal["channel", "pixel", "none"] = "channel"
     crop: float = 1.0
     views: Views = "one"

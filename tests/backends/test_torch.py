@@ -1,5 +1,6 @@
 """The PyTorch backend equals the NumPy reference, on even and odd sides, with no tensor at its default value."""
 
+import copy
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -10,6 +11,7 @@ import torch
 from residual.architecture import Architecture, Order, Shortcut, changed
 from residual.backends import torch as backend
 from residual.plan import plan
+from residual.recipe import Recipe
 from residual.reference import forward as reference
 from residual.variants import VARIANTS, architecture
 from tests.nets import DISTINCT, SMALL, images, random_weights, scaled_down
@@ -135,6 +137,33 @@ def test_a_model_starts_from_the_core_s_values() -> None:
 
 
 # Zhang et al., "Dive into Deep Learning", section 8.6.2 and 8.6.3: the shapes printed there
+
+
+@pytest.mark.parametrize(
+    ("name", "frozen"),
+    [
+        ("cifar_resnet20", ("conv1", "bn1")),
+        ("cifar_preact_resnet110:preact_start=block", ("conv1",)),
+        ("resnet18:input_norm=true", ("conv1", "bn1")),
+        ("resnet50d", ("conv1.0", "conv1.1")),
+    ],
+)
+def test_a_frozen_stem_is_not_trained(name: str, frozen: tuple[str, ...]) -> None:
+    """Nor are its statistics, although the model is in training mode; all else is."""
+    model = backend.build(plan(scaled_down(architecture(name))))
+    backend.freeze_stem(model)
+    assert model.frozen == frozen
+    chosen = backend.optimizer(model, Recipe(learning_rate=0.1))
+    before = backend.get_weights(model)
+    copied = copy.deepcopy(model).train()  # as a snapshot of it would be
+    assert not any(copied.get_submodule(part).training for part in frozen)
+    model.train()
+    torch.nn.functional.cross_entropy(model(torch.randn(4, model.plan.in_channels, 33, 33)), torch.arange(4) % 2).backward()
+    chosen.step()
+    after = backend.get_weights(model)
+    kept = {part for part in before if part.rsplit(".", 1)[0] in frozen}
+    assert kept
+    assert all(np.array_equal(before[part], after[part]) == (part in kept) for part in before)
 
 
 def test_the_chapter_s_block_keeps_the_shape() -> None:

@@ -16,7 +16,9 @@ def test_a_resumed_run(tmp_path: Path) -> None:
     check_a_resumed_run("tensorflow", tmp_path)
 
 
-@pytest.mark.parametrize(("name", "value"), [("time", 5.0), ("optimizer", "adamw"), ("ema", 0.9), ("precision", "bfloat16")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("time", 5.0), ("optimizer", "adamw"), ("ema", 0.9), ("precision", "bfloat16"), ("first_layer", "frozen")]
+)
 def test_what_the_backend_cannot_do_is_refused_before_anything_is_written(name: str, value: object, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"The backend 'tensorflow' cannot train with {name}="):
         residual.train(pictures(), backend="tensorflow", out=tmp_path / "run", **{**FIELDS, name: value})

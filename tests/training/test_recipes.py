@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from residual.cost import cost
 from residual.recipe import Recipe, learning_rate
-from residual.training.choose import Choice, Data, _candidate, _halves, choose, largest_batch, worth
+from residual.training.choose import Choice, _halves, choose, largest_batch
+from residual.training.ladder import Data, ladder
 from residual.training.machine import machine, pays, training_way
 from residual.training.recipes import RECIPES, recipe
 
@@ -111,18 +113,52 @@ def test_the_shortest_times_get_a_coarse_net() -> None:
     assert any("the fastest there is" in reason for reason in chosen(FASHION, {"time": 0.01}).reasons)
 
 
-def test_the_next_net_is_coarse_too() -> None:
-    """Of grey pictures. It is wider, and has one stage more; colour and a few pictures get full resolution."""
-    many, few, colour = (_candidate(16, (28, 28), replace(FASHION, **other)) for other in ({}, {"count": 10_000}, {"channels": 3}))
-    assert (many.out_widths, many.strides, many.stem_width) == ((24, 48, 96), (2, 2, 2), 24)
-    for net in (few, colour):
-        assert (net.out_widths, net.strides, net.stem_width) == ((16, 32, 64), (1, 2, 2), 16)
-    assert _candidate(24, (28, 28), FASHION).strides == (1, 2, 2)
+def test_the_nets_for_many_small_pictures_are_coarse_at_first() -> None:
+    """Each later one is dearer; a few pictures get full resolution, and those too small for patches too."""
+    many, few, tiny = (
+        ladder(size, replace(FASHION, count=count)) for size, count in (((28, 28), 60_000), ((28, 28), 10_000), ((20, 20), 60_000))
+    )
+    nets = [rung.architecture for rung in many]
+    assert [net.strides for net in nets[:3]] == [(2, 2), (2, 2, 2), (2, 2, 2)]
+    assert all(rung.architecture.strides == (1, 2, 2) for rung in (*many[3:], *few, *tiny))
+    for rungs in (many, few, tiny):
+        work = [cost(rung.architecture, (28, 28)).macs for rung in rungs]
+        assert work == sorted(set(work))
 
 
-def test_narrow_nets_are_left_sooner() -> None:
-    assert [worth(width, FASHION) for width in (12, 24, 32, 48)] == [2.0, 4.0, 4.0, 4.0]
-    assert worth(16, DIGITS) == worth(32, DIGITS)
+def test_the_first_layer_has_room_for_what_whitening_finds() -> None:
+    """16 components of 4x4 grey pixels and their negatives. The fastest net has fewer; where nothing is whitened, the width decides."""
+    for data in (FASHION, replace(FASHION, count=10_000)):
+        assert [rung.architecture.stem_width for rung in ladder((28, 28), data)] == [16] + [32] * (len(ladder((28, 28), data)) - 1)
+    assert [rung.architecture.stem_width for rung in ladder((8, 8), DIGITS)] == [16, 16, 24]
+
+
+def test_wide_nets_must_see_each_picture_more_often() -> None:
+    """Of many pictures; with few, all are shown as often."""
+    many, few = ([rung.worth for rung in ladder((28, 28), replace(FASHION, count=n))] for n in (60_000, 10_000))
+    assert many == sorted(set(many))
+    assert set(few) == {30.0}
+
+
+@pytest.mark.parametrize(("model", "channels", "freezes", "layer"), [
+    ("auto", 1, True, "frozen"), ("auto", 3, True, "frozen"), ("auto", 1, False, "whitened"), ("auto", 3, False, "random"),
+    ("cifar_resnet8", 1, True, "random"),
+])  # fmt: skip
+def test_the_first_layer_of_patches_is_whitened_and_frozen(monkeypatch: Any, model: str, channels: int, freezes: bool, layer: str) -> None:
+    """The other frameworks cannot freeze it; whitening alone helps grey pictures only. Steps are timed as they will be taken."""
+    timed = []
+
+    def rate(*_: Any, frozen: bool = False, **__: Any) -> float:
+        timed.append(frozen)
+        return 1000.0
+
+    monkeypatch.setattr("residual.training.machine.training_rate", rate)
+    monkeypatch.setattr("residual.training.choose.settle_threads", lambda *_, **__: False)
+    data, fixed = replace(FASHION, channels=channels), {"time": 0.01, "compile": False, "model": model}
+    found = choose(RECIPES["default"].recipe, True, fixed, data, SLOW, freezes=freezes)
+    assert found.recipe.first_layer == layer
+    assert set(timed) == {layer == "frozen"}
+    assert any("not trained" in reason for reason in found.reasons) == (layer == "frozen")
 
 
 @pytest.mark.parametrize(
@@ -223,7 +259,7 @@ def test_bfloat16_must_be_a_tenth_faster_on_the_net_itself(monkeypatch: Any, hal
     """Channels last in float32 makes 100 pictures a second here; `half` is bfloat16's rate, `first` that of N C H W."""
     rates = {(False, True): 100.0, (True, True): half, (False, False): first}
     monkeypatch.setattr("residual.training.machine.training_rate", lambda *_, half, channels_last, **__: rates[half, channels_last])
-    found = training_way(_candidate(8, (28, 28), FASHION), (28, 28), batch=8, halves=(False, True), layouts=(True, False))
+    found = training_way(ladder((28, 28), FASHION)[0].architecture, (28, 28), batch=8, halves=(False, True), layouts=(True, False))
     assert (found.half, found.channels_last) == way
     assert found.rate == rates[way]
 

@@ -16,6 +16,7 @@ def check_recipe(recipe: Recipe, backend: str) -> None:
         ("data_pruning", recipe.data_pruning > 0, "set data_pruning=0"),
         ("ema", recipe.ema > 0, "set ema=0"),
         ("accumulate", recipe.accumulate > 1, "set accumulate=1 and a batch_size that fits in memory"),
+        ("first_layer", recipe.first_layer == "frozen", "set first_layer='whitened'"),
         ("compile", recipe.compile, "set compile=False"),
         ("precision", recipe.precision == "bfloat16", "set precision='float32'"),
         ("warmup_rate", recipe.warmup_rate > 0, "set warmup_rate=0 and let warmup raise the rate"),

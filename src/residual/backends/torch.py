@@ -86,11 +86,15 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualNet(nn.Module):
-    """A residual network; `plan` is what it was built from. Images N C H W in, logits N x classes out."""
+    """A residual network; `plan` is what it was built from. Images N C H W in, logits N x classes out.
+
+    `frozen` names the layers that stay in evaluation mode in training too.
+    """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.plan = network
+        self.frozen: tuple[str, ...] = ()
         stem = _children(self, network.stem, "")
         for stage in network.stages:
             self.add_module(stage.name, nn.Sequential(*(ResidualBlock(block) for block in stage.blocks)))
@@ -101,6 +105,12 @@ class ResidualNet(nn.Module):
         for name in self.order:
             x = self._modules[name](x.flatten(1) if name == "fc" else x)  # type: ignore[misc]
         return x
+
+    def train(self, mode: bool = True) -> "ResidualNet":
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
 
 
 Model = ResidualNet
@@ -116,6 +126,16 @@ def build(network: Network, seed: int = 0, *, weights: Weights | None = None) ->
             module.num_batches_tracked.zero_()
     set_weights(model, core.initialise(network, seed) if weights is None else weights)
     return model.eval()
+
+
+def freeze_stem(model: ResidualNet) -> None:
+    """From now on training leaves the first convolution and the batch norm right behind it as they are, its statistics too."""
+    first = next(index for index, layer in enumerate(model.plan.stem) if isinstance(layer, Conv))
+    conv, *norm = model.plan.stem[first : first + 2]
+    model.frozen = (conv.name, *(layer.name for layer in norm if isinstance(layer, Norm)))
+    for name in model.frozen:
+        model.get_submodule(name).requires_grad_(False)
+    model.train(model.training)
 
 
 def set_weights(model: ResidualNet, weights: Weights) -> None:

@@ -4,33 +4,20 @@ A residual net is sized by trying: the widest whose measured training steps stil
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from residual.architecture import Architecture, Stem
+from residual.architecture import Architecture
 from residual.cost import cost
 from residual.recipe import Recipe, adjusted
+from residual.training.ladder import MANY, SMALL, Data, in_patches, ladder, wanted_epochs
 from residual.training.machine import Machine, Way, pays, settle_threads, training_rate, training_way
 from residual.variants import architecture
 from residual.weights import SavedModel
 
 PATIENT_SECONDS = 120.0  # what a training may take where the user names neither time nor epochs
-_WIDTHS = (8, 16, 24, 32, 48, 64, 96, 128)  # multiples of 8: others are slower for their size
-_SMALL = 64  # pictures up to this side keep their size
-_MANY = 20_000  # pictures from which a few passes are enough
 _BATCH, _SMALLEST, _STEPS = 128, 64, 500  # the largest batch; halved where there would be fewer steps: docs/performance.md
 _LONG = 600.0  # seconds of training from which it is tried whether compiling pays: it costs a minute to find out
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """What choosing needs to know of the training pictures: their usual height and width, channels, count and class names."""
-
-    size: tuple[int, int]
-    channels: int
-    count: int
-    classes: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +33,12 @@ class Choice:
 
 
 def choose(
-    base: Recipe, fit: bool, fixed: dict[str, Any], data: Data, machine: Machine, *, start: SavedModel | None = None
+    base: Recipe, fit: bool, fixed: dict[str, Any], data: Data, machine: Machine, *,
+    start: SavedModel | None = None, freezes: bool = True,
 ) -> Choice:  # fmt: skip
     """The architecture and recipe to train. With `fit` the fields not in `fixed` (what the user set) follow data and machine.
 
-    With `start` the architecture and the size of the pictures are those of that model.
+    With `start` the architecture and the size of the pictures are those of that model. `freezes`: the first layer may be a frozen one.
 
     Raises:
         ValueError: the model's name, its size or a field does not fit the data.
@@ -58,22 +46,22 @@ def choose(
     recipe, reasons = adjusted(base, fixed), list[str]()
     halves = _halves(recipe.precision, machine)
     size = start.preprocessing.size if start and start.preprocessing else _image_size(recipe, data, machine, reasons)
-    if settle_threads(_candidate(16, size, data), size, batch=16):
+    if settle_threads(ladder(size, data)[1].architecture, size, batch=16):
         reasons.append("Threads: one; something else keeps a processor busy, and on all of them training was slower.")
     if fit:
         recipe = _fitted(recipe, _batch(data, _BATCH), fixed)
     if recipe.model == "auto" and start is None:
+        recipe = _fitted(recipe, _first_layer(size, data, freezes, reasons) if fit else {}, fixed)
         arch, epochs, way = _sized(recipe, size, data, fixed, halves, reasons)
         recipe = _fitted(adjusted(recipe, {"epochs": epochs}), {"channels_last": way.channels_last} if fit else {}, fixed)
-        recipe = _fitted(recipe, _first_layer(arch, reasons) if fit else {}, fixed)
     else:
         arch = start.architecture if start else architecture(recipe.model, in_channels=data.channels, num_classes=len(data.classes))
         told = "that of the weights to start from" if start else recipe.model
         reasons.append(f"Model: {told}, with {data.channels} input channel(s) and {len(data.classes)} classes.")
         way = Way(rate=0.0, channels_last=recipe.channels_last, half=halves[-1])  # no trial: the same net is to train to the same bits
         if fit:
-            way = training_way(arch, size, batch=_tried(recipe, data, size), halves=halves[-1:], layouts=(recipe.channels_last,))
-            recipe = _fitted(recipe, {"epochs": max(1, min(_wanted_epochs(data), int(PATIENT_SECONDS * way.rate / data.count)))}, fixed)
+            way = _way(recipe, data, arch, size, halves[-1:], (recipe.channels_last,))
+            recipe = _fitted(recipe, {"epochs": max(1, min(wanted_epochs(data), int(PATIENT_SECONDS * way.rate / data.count)))}, fixed)
     if fit:
         recipe = _fitted(recipe, _batch(data, largest_batch(recipe.time * way.rate)), fixed)
         reasons.append(
@@ -91,8 +79,7 @@ def choose(
         reasons.append("Warm-up: learning rate 0.01 until the training error is under 80 %, as the 2015 paper did for 110 layers.")
     cost(arch, size)  # refuses pictures that are too small for the strides
     if recipe.precision == "auto":
-        told = "bfloat16, which is" if way.half else "float32; bfloat16 is not"
-        reasons.append(f"Arithmetic: {told} faster for this net here.")
+        reasons.append(f"Arithmetic: {'bfloat16, which is' if way.half else 'float32; bfloat16 is not'} faster for this net here.")
     return Choice(architecture=arch, model=recipe.model, recipe=recipe, size=size, half=way.half, reasons=tuple(reasons))
 
 
@@ -106,7 +93,7 @@ def _halves(precision: str, machine: Machine) -> tuple[bool, ...]:
 def _image_size(recipe: Recipe, data: Data, machine: Machine, reasons: list[str]) -> tuple[int, int]:
     if recipe.image_size:
         return recipe.image_size, recipe.image_size
-    if max(data.size) <= _SMALL:
+    if max(data.size) <= SMALL:
         reasons.append(f"Pictures: used at their own size, {data.size[0]}x{data.size[1]}.")
         return data.size
     side = 224 if machine.device != "cpu" else 128
@@ -122,14 +109,14 @@ def _fitted(recipe: Recipe, picked: dict[str, Any], fixed: dict[str, Any]) -> Re
 
 def _augmentation(data: Data, size: tuple[int, int], arch: Architecture, reasons: list[str]) -> dict[str, Any]:
     """Mirroring, shifts or crops. Many grey pictures of the data's own small size are taken to be centred, as Fashion-MNIST's are."""
-    centred = max(data.size) <= _SMALL and data.count >= _MANY and data.channels == 1
+    centred = max(data.size) <= SMALL and data.count >= MANY and data.channels == 1
     if all(len(name.strip()) == 1 for name in data.classes):
         flip, told = "none", "no mirroring, since the classes are single characters"
-    elif centred and arch.out_widths[0] < 32:
+    elif centred and arch.out_widths[0] < 48:
         flip, told = "none", "no mirroring, from which so small a net does not gain"
     else:
         flip, told = "alternate", "every picture mirrored in every second epoch"
-    if max(data.size) > _SMALL:
+    if max(data.size) > SMALL:
         reasons.append(f"Augmentation: random crops of 35 to 100 % of the area; {told}.")
         return {"flip": flip, "crop_scale": (0.35, 1.0), "crop": 0.875} | _views(flip, 1, reasons)
     padding = 0 if centred else max(1, min(size) // 8)
@@ -138,19 +125,20 @@ def _augmentation(data: Data, size: tuple[int, int], arch: Architecture, reasons
     return {"flip": flip, "crop_padding": padding} | _views(flip, padding, reasons)
 
 
-def _first_layer(arch: Architecture, reasons: list[str]) -> dict[str, Any]:
-    """Whitened where that was found to be better: on patches of grey pictures."""
-    if arch.stem != "patch" or arch.in_channels > 1:
+def _first_layer(size: tuple[int, int], data: Data, freezes: bool, reasons: list[str]) -> dict[str, Any]:
+    """Whitened, and frozen so, where that was found to be better: on patches of grey pictures."""
+    if not in_patches(size) or (data.channels > 1 and not freezes):
         return {}
-    reasons.append("First layer: it begins with the principal components of patches of the training pictures, and their negatives.")
-    return {"first_layer": "whitened"}
+    kept = ", and is not trained" if freezes else ""
+    reasons.append(f"First layer: the principal components of patches of the training pictures, and their negatives{kept}.")
+    return {"first_layer": "frozen" if freezes else "whitened"}
 
 
 def _pruning(recipe: Recipe, data: Data, fixed: dict[str, Any], reasons: list[str]) -> dict[str, Any]:
     """Easy pictures of many are left out, as many epochs more are trained: 0.4 points on Fashion-MNIST in 60 s. Grey ones only: it lost 2
     on CIFAR-10, of which few are easy after so short a training."""
     once = recipe.epochs == 1 and not recipe.time
-    if data.count < _MANY or data.channels > 1 or recipe.mixup or recipe.cutmix or once or "data_pruning" in fixed:
+    if data.count < MANY or data.channels > 1 or recipe.mixup or recipe.cutmix or once or "data_pruning" in fixed:
         return {}
     reasons.append(
         "Easy pictures: from the second epoch on three in four with a loss below the mean are left out, and the fourth counts for them."
@@ -175,7 +163,7 @@ def _views(flip: str, padding: int, reasons: list[str]) -> dict[str, Any]:
 
 def _batch(data: Data, most: int) -> dict[str, Any]:
     """About 20 steps an epoch at least; the rate falls with the root of the batch."""
-    size, large = most, data.count >= _MANY
+    size, large = most, data.count >= MANY
     while size > 16 and data.count / size < 20:
         size //= 2
     return {
@@ -193,32 +181,33 @@ def largest_batch(pictures: float) -> int:
     return size
 
 
-def _tried(recipe: Recipe, data: Data, size: tuple[int, int]) -> int:
-    """Pictures in a batch of the steps that are timed: not more than training holds at a time."""
-    return min(data.count, max(1, recipe.batch_size // recipe.accumulate), _BATCH if max(size) <= _SMALL else 16)
+def _way(
+    recipe: Recipe, data: Data, arch: Architecture, size: tuple[int, int], halves: tuple[bool, ...], layouts: tuple[bool, ...]
+) -> Way:  # fmt: skip
+    """How `arch` trains fastest, by steps of not more pictures than training holds at a time."""
+    batch = min(data.count, max(1, recipe.batch_size // recipe.accumulate), _BATCH if max(size) <= SMALL else 16)
+    return training_way(arch, size, batch=batch, halves=halves, layouts=layouts, frozen=recipe.first_layer == "frozen")
 
 
 def _sized(
     recipe: Recipe, size: tuple[int, int], data: Data, fixed: dict[str, Any], halves: tuple[bool, ...], reasons: list[str]
 ) -> tuple[Architecture, int, Way]:
     """The widest net that sees each picture often enough in the time; the epochs that fit; how it trains fastest."""
-    seconds, wanted = recipe.time or PATIENT_SECONDS, recipe.epochs if "epochs" in fixed else _wanted_epochs(data)
-    batch = _tried(recipe, data, size)
+    rungs, most = ladder(size, data), recipe.epochs if "epochs" in fixed else None
+    seconds, wanted = recipe.time or PATIENT_SECONDS, most or wanted_epochs(data)
     layouts = (recipe.channels_last,) if "channels_last" in fixed else (True, False)
-    count, arch = data.count * (1 - recipe.validation), None
-    fastest = _candidate(_WIDTHS[0], size, data)
-    for width in _WIDTHS[: 3 if data.count < 5_000 else None]:
-        candidate = _candidate(width, size, data)
-        tried = training_way(candidate, size, batch=batch, halves=halves, layouts=layouts)
-        if arch is not None and count * min(wanted, worth(width, data)) / tried.rate > seconds:
+    count, arch, fastest = data.count * (1 - recipe.validation), None, rungs[0].architecture
+    for rung in rungs:
+        tried = _way(recipe, data, rung.architecture, size, halves, layouts)
+        if arch is not None and count * min(most or rung.worth, rung.worth) / tried.rate > seconds:
             break
-        arch, way = candidate, tried
+        arch, way = rung.architecture, tried
     assert arch is not None
     passes = seconds * way.rate / count
     why = f"the widest that sees every picture often enough for its width in {seconds:.0f} s, {passes:.1f} times"
     if arch == fastest and passes < wanted:
         why = f"the fastest there is; it sees every picture {passes:.1f} times in {seconds:.0f} s"
-    elif data.count < 5_000 and arch.stem_width >= _WIDTHS[2]:
+    elif data.count < 5_000 and arch == rungs[-1].architecture:
         why = f"as wide as so few pictures call for; it sees each {wanted} times"
     epochs = recipe.epochs if "epochs" in fixed else min(max(1, int(passes)), wanted)
     reasons.append(
@@ -230,9 +219,11 @@ def _sized(
 
 def _pays_to_compile(recipe: Recipe, arch: Architecture, size: tuple[int, int], seconds: float, half: bool, reasons: list[str]) -> bool:
     """Whether compiling pays back in a training of about `seconds`: tried on the net itself."""
-    batch, last = recipe.batch_size, recipe.channels_last
-    rate, began = training_rate(arch, size, batch=batch, half=half, channels_last=last), time.perf_counter()
-    compiled = training_rate(arch, size, batch=batch, half=half, channels_last=last, compiled=True)
+    way: dict[str, Any] = dict(
+        batch=recipe.batch_size, half=half, channels_last=recipe.channels_last, frozen=recipe.first_layer == "frozen"
+    )
+    rate, began = training_rate(arch, size, **way), time.perf_counter()
+    compiled = training_rate(arch, size, **way, compiled=True)
     cost = time.perf_counter() - began
     used = pays(seconds, rate=rate, compiled=compiled, cost=cost)
     reasons.append(
@@ -240,35 +231,3 @@ def _pays_to_compile(recipe: Recipe, arch: Architecture, size: tuple[int, int], 
         f"in a training of about {seconds:.0f} s."
     )
     return used
-
-
-def _wanted_epochs(data: Data) -> int:
-    """Passes after which more width helps more than more passes: measured on Fashion-MNIST, digits and flowers."""
-    return 4 if data.count >= _MANY else 30 if data.count >= 1_000 else 60
-
-
-def worth(width: int, data: Data) -> float:
-    """Passes from which a net of this width is better than the next narrower one; on much data a narrow one soon learns no more."""
-    return _wanted_epochs(data) * (min(1.0, width / 24) if data.count >= _MANY else 1.0)
-
-
-def _patches(size: tuple[int, int]) -> bool:
-    return max(size) <= _SMALL and min(size) >= 24
-
-
-def _candidate(width: int, size: tuple[int, int], data: Data) -> Architecture:
-    """One block a stage. For many small pictures the narrowest are coarse: wider at a quarter of the places, on Fashion-MNIST 3 points
-    better in 10 s than a net of full resolution, and 0.4 in 60 s. CIFAR-10 loses 3 in 60 s."""
-    large, coarse = max(size) > _SMALL, _patches(size) and data.count >= _MANY
-    widths = tuple(width * factor for factor in ((1, 2, 4, 8) if large else (1, 2, 4)))
-    strides = (1, 2, 2, 2)[: len(widths)]
-    if coarse and width == 8:
-        widths, strides = (16, 32), (2, 2)
-    elif coarse and width == 16 and data.channels == 1:
-        widths, strides = (24, 48, 96), (2, 2, 2)
-    stem: Stem = "imagenet" if large else "patch" if _patches(size) else "cifar"
-    return Architecture(
-        depths=(1,) * len(widths), inner_widths=widths, out_widths=widths, strides=strides,
-        stem=stem, stem_width=max(widths[0], 16),
-        in_channels=data.channels, num_classes=len(data.classes),
-    )  # fmt: skip

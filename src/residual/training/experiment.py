@@ -25,10 +25,11 @@ from residual.recipe import EpochEnd, Recipe, adjusted
 from residual.runs import MODEL_FILE, Run, as_json, new_folder, open_run
 from residual.training import checkpoint, portable
 from residual.training.allocator import memory_kept
-from residual.training.choose import Choice, Data, choose
+from residual.training.choose import Choice, choose
 from residual.training.evaluation import Evaluation, evaluate_run
 from residual.training.feed import Normaliser
 from residual.training.inference import seconds_of
+from residual.training.ladder import Data
 from residual.training.loop import Setting, State, StepEnd, fit
 from residual.training.machine import machine
 from residual.training.portable import PortableState
@@ -100,7 +101,7 @@ def begin(
     told = Data(size=seen.size, channels=seen.channels, count=len(source.splits["train"]), classes=source.classes)
     begun = begin_from(start, told, fields) if start else None
     here = machine() if backend == "torch" else replace(machine(), half=False)
-    choice = choose(base, RECIPES[recipe].fitted, fields, told, here, start=begun)
+    choice = choose(base, RECIPES[recipe].fitted, fields, told, here, start=begun, freezes=backend == "torch")
     if backend != "torch":
         choice = replace(choice, half=False, reasons=(*choice.reasons, f"Framework: {backend}; speeds were measured with PyTorch."))
     prepared = prepare(source, choice.recipe, choice.size, told.channels, device=_device(backend), progress=progress)
@@ -112,7 +113,7 @@ def begin(
     if begun:
         run.record["start"] = str(start)
         put_weights(experiment.state, begun.weights)
-    elif choice.recipe.first_layer == "whitened":
+    elif choice.recipe.first_layer != "random":
         first = backend_of(experiment.state.model).get_weights(experiment.state.model)
         put_weights(experiment.state, whitened(first, plan(choice.architecture), prepared.train, experiment.setting.normalise))
     _save(experiment)
@@ -201,6 +202,8 @@ def _experiment(run: Run, source: Source, recipe: Recipe, arch: Architecture, pr
     model = pytorch.build(plan(arch), recipe.seed).to(device)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if recipe.first_layer == "frozen":
+        pytorch.freeze_stem(model)
     average = {name: value.detach().clone() for name, value in model.state_dict().items()} if recipe.ema else None
     pruning = unpruned(len(prepared.train), device) if recipe.data_pruning else None
     state = State(

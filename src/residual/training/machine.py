@@ -101,12 +101,15 @@ def settle_threads(arch: Architecture, size: tuple[int, int], *, batch: int) -> 
 
 
 def training_rate(
-    arch: Architecture, size: tuple[int, int], *, batch: int, half: bool, channels_last: bool = True, compiled: bool = False
-) -> float:
+    arch: Architecture, size: tuple[int, int], *, batch: int, half: bool, channels_last: bool = True, compiled: bool = False,
+    frozen: bool = False,
+) -> float:  # fmt: skip
     """Pictures a second of training steps on random pictures: the median of as many steps as fit into 0.3 s (two to seven, or one that
-    takes 3 s), after one that is not counted."""
+    takes 3 s), after one that is not counted. With `frozen` the first layer is not trained."""
     device, layout = torch.device(machine().device), torch.channels_last if channels_last else torch.contiguous_format
     model = backend.build(plan(arch)).to(device).to(memory_format=layout).train()  # type: ignore[call-overload]
+    if frozen:
+        backend.freeze_stem(model)
     chosen, call = backend.optimizer(model, Recipe()), torch.compile(model) if compiled else model
     x = torch.rand(batch, arch.in_channels, *size, device=device).contiguous(memory_format=layout)
     labels, seconds = torch.zeros(batch, dtype=torch.int64, device=device), list[float]()
@@ -135,14 +138,15 @@ class Way:
 
 
 def training_way(
-    arch: Architecture, size: tuple[int, int], *, batch: int, halves: tuple[bool, ...], layouts: tuple[bool, ...] = (True,)
-) -> Way:
+    arch: Architecture, size: tuple[int, int], *, batch: int, halves: tuple[bool, ...], layouts: tuple[bool, ...] = (True,),
+    frozen: bool = False,
+) -> Way:  # fmt: skip
     """The fastest way in bfloat16 or not, of those in `halves`, and channels last or not, of those in `layouts`.
 
     N C H W must be 3 % faster than channels last, bfloat16 (tried in the first layout only) 10 % faster than the better of them.
     """
     ways = [
-        Way(rate=training_rate(arch, size, batch=batch, half=half, channels_last=last), channels_last=last, half=half)
+        Way(rate=training_rate(arch, size, batch=batch, half=half, channels_last=last, frozen=frozen), channels_last=last, half=half)
         for half in halves
         for last in (layouts[:1] if half else layouts)
     ]

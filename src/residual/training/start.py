@@ -11,7 +11,7 @@ import torch
 from residual import models
 from residual.backends import backend_of
 from residual.runs import RUN_FILE, open_run
-from residual.training.choose import Data
+from residual.training.ladder import Data
 from residual.training.loop import State
 from residual.training.portable import PortableState
 from residual.weights import SavedModel, Weights

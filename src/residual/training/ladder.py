@@ -1,0 +1,70 @@
+"""The nets that `default` sizes by, from the fastest to the widest, for the pictures there are."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from residual.architecture import Architecture, Stem
+
+SMALL = 64  # pictures up to this side keep their size
+MANY = 20_000  # pictures from which a few passes are enough
+_WIDTHS = (8, 16, 24, 32, 48, 64, 96, 128)  # multiples of 8: others are slower for their size
+_PATCHES = 32  # filters of the first layer where it looks at patches: all 16 components of grey ones, and their negatives
+_COARSE = (  # for many small pictures: widths, strides, and the passes from which a net is better than the one before it
+    ((16, 32), (2, 2), 0.0), ((16, 32, 64), (2, 2, 2), 0.8), ((32, 64, 128), (2, 2, 2), 3.0), ((32, 64, 128), (1, 2, 2), 4.0),
+    ((48, 96, 192), (1, 2, 2), 5.0), ((64, 128, 256), (1, 2, 2), 6.0), ((128, 256, 512), (1, 2, 2), 8.0),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What choosing needs to know of the training pictures: their usual height and width, channels, count and class names."""
+
+    size: tuple[int, int]
+    channels: int
+    count: int
+    classes: Sequence[str]
+
+
+def wanted_epochs(data: Data) -> int:
+    """Passes that are enough where neither time nor epochs are given: measured on Fashion-MNIST, digits and flowers."""
+    return 4 if data.count >= MANY else 30 if data.count >= 1_000 else 60
+
+
+def in_patches(size: tuple[int, int]) -> bool:
+    """Whether the first convolution looks at patches of 4x4, two pixels apart."""
+    return max(size) <= SMALL and min(size) >= 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """A net, and the passes from which it is better than the one before it: with much data a narrow one soon learns no more."""
+
+    architecture: Architecture
+    worth: float
+
+
+def ladder(size: tuple[int, int], data: Data) -> tuple[Rung, ...]:
+    """The nets that `default` sizes by, the fastest first: one block a stage.
+
+    For many small pictures most are coarse: wider, at a quarter of the places, behind a first layer that holds what whitening finds
+    (docs/performance.md, "A frozen first layer").
+    """
+    large, patches, many = max(size) > SMALL, in_patches(size), data.count >= MANY
+    stem: Stem = "imagenet" if large else "patch" if patches else "cifar"
+    rungs = list[Rung]()
+    for widths, strides, worth in _COARSE if patches and many else _full(large, data):
+        arch = Architecture(
+            depths=(1,) * len(widths), inner_widths=widths, out_widths=widths, strides=strides,
+            stem=stem, stem_width=_PATCHES if patches and rungs else max(widths[0], 16),
+            in_channels=data.channels, num_classes=len(data.classes),
+        )  # fmt: skip
+        rungs.append(Rung(architecture=arch, worth=worth))
+    return tuple(rungs)
+
+
+def _full(large: bool, data: Data) -> Iterator[tuple[tuple[int, ...], tuple[int, ...], float]]:
+    """Nets of full resolution: widths, strides and worth."""
+    factors, strides = ((1, 2, 4, 8), (1, 2, 2, 2)) if large else ((1, 2, 4), (1, 2, 2))
+    for width in _WIDTHS if data.count >= 5_000 else _WIDTHS[:3]:
+        worth = wanted_epochs(data) * (min(1.0, width / 24) if data.count >= MANY else 1.0)
+        yield tuple(width * factor for factor in factors), strides, worth
