@@ -10,6 +10,7 @@ import torch
 
 from residual.architecture import Architecture, Order, Shortcut, changed
 from residual.backends import torch as backend
+from residual.backends.torch_inference import inference_form
 from residual.plan import plan
 from residual.recipe import Recipe
 from residual.reference import forward as reference
@@ -152,7 +153,6 @@ def test_a_frozen_stem_is_not_trained(name: str, frozen: tuple[str, ...]) -> Non
     """Nor are its statistics, although the model is in training mode; all else is."""
     model = backend.build(plan(scaled_down(architecture(name))))
     backend.freeze_stem(model)
-    assert model.frozen == frozen
     chosen = backend.optimizer(model, Recipe(learning_rate=0.1))
     before = backend.get_weights(model)
     copied = copy.deepcopy(model).train()  # as a snapshot of it would be
@@ -164,6 +164,15 @@ def test_a_frozen_stem_is_not_trained(name: str, frozen: tuple[str, ...]) -> Non
     kept = {part for part in before if part.rsplit(".", 1)[0] in frozen}
     assert kept
     assert all(np.array_equal(before[part], after[part]) == (part in kept) for part in before)
+
+
+def test_a_frozen_stem_is_still_validated_in_the_fast_form() -> None:
+    model = backend.build(plan(SMALL))
+    wanted = inference_form(model)
+    backend.freeze_stem(model)
+    assert inference_form(model).func is wanted.func  # type: ignore[attr-defined]
+    model.register_forward_hook(lambda *_: None)
+    assert inference_form(model).func is not wanted.func  # type: ignore[attr-defined]
 
 
 def test_the_chapter_s_block_keeps_the_shape() -> None:

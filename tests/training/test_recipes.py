@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from residual.cost import cost
 from residual.recipe import Recipe, learning_rate
 from residual.training.choose import Choice, _halves, choose, largest_batch
 from residual.training.ladder import Data, ladder
@@ -113,31 +112,15 @@ def test_the_shortest_times_get_a_coarse_net() -> None:
     assert any("the fastest there is" in reason for reason in chosen(FASHION, {"time": 0.01}).reasons)
 
 
-def test_the_nets_for_many_small_pictures_are_coarse_at_first() -> None:
-    """Each later one is dearer; a few pictures get full resolution, and those too small for patches too."""
-    many, few, tiny = (
-        ladder(size, replace(FASHION, count=count)) for size, count in (((28, 28), 60_000), ((28, 28), 10_000), ((20, 20), 60_000))
-    )
-    nets = [rung.architecture for rung in many]
-    assert [net.strides for net in nets[:3]] == [(2, 2), (2, 2, 2), (2, 2, 2)]
-    assert all(rung.architecture.strides == (1, 2, 2) for rung in (*many[3:], *few, *tiny))
-    for rungs in (many, few, tiny):
-        work = [cost(rung.architecture, (28, 28)).macs for rung in rungs]
-        assert work == sorted(set(work))
-
-
-def test_the_first_layer_has_room_for_what_whitening_finds() -> None:
-    """16 components of 4x4 grey pixels and their negatives. The fastest net has fewer; where nothing is whitened, the width decides."""
-    for data in (FASHION, replace(FASHION, count=10_000)):
-        assert [rung.architecture.stem_width for rung in ladder((28, 28), data)] == [16] + [32] * (len(ladder((28, 28), data)) - 1)
-    assert [rung.architecture.stem_width for rung in ladder((8, 8), DIGITS)] == [16, 16, 24]
-
-
-def test_wide_nets_must_see_each_picture_more_often() -> None:
-    """Of many pictures; with few, all are shown as often."""
-    many, few = ([rung.worth for rung in ladder((28, 28), replace(FASHION, count=n))] for n in (60_000, 10_000))
-    assert many == sorted(set(many))
-    assert set(few) == {30.0}
+def test_a_user_s_first_layer_stays_and_nothing_else_is_said() -> None:
+    found = chosen(FASHION, {"time": 0.01, "first_layer": "random"})
+    assert found.recipe.first_layer == "random"
+    assert not any(reason.startswith("First layer") for reason in found.reasons)
+    photographs = chosen(PHOTOS, {"time": 0.01, "image_size": 32})
+    assert photographs.architecture.stem == "patch"
+    assert photographs.recipe.first_layer == "random", "they are decoded larger than they are shown"
+    with pytest.raises(ValueError, match="first_layer='frozen' is for nets that begin with a convolution, but resnet18:input_norm=true"):
+        chosen(FASHION, {"first_layer": "frozen", "model": "resnet18:input_norm=true"})
 
 
 @pytest.mark.parametrize(("model", "channels", "freezes", "layer"), [
@@ -259,7 +242,7 @@ def test_bfloat16_must_be_a_tenth_faster_on_the_net_itself(monkeypatch: Any, hal
     """Channels last in float32 makes 100 pictures a second here; `half` is bfloat16's rate, `first` that of N C H W."""
     rates = {(False, True): 100.0, (True, True): half, (False, False): first}
     monkeypatch.setattr("residual.training.machine.training_rate", lambda *_, half, channels_last, **__: rates[half, channels_last])
-    found = training_way(ladder((28, 28), FASHION)[0].architecture, (28, 28), batch=8, halves=(False, True), layouts=(True, False))
+    found = training_way(ladder((28, 28), FASHION, True)[0].architecture, (28, 28), batch=8, halves=(False, True), layouts=(True, False))
     assert (found.half, found.channels_last) == way
     assert found.rate == rates[way]
 

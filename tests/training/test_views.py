@@ -52,7 +52,8 @@ def test_only_open_pictures_are_shown_again() -> None:
 
     unsure = int((torch.softmax(answer(PICTURES), 1).amax(1) < SURE).sum())
     looked(counted, PICTURES, "shifts")
-    assert seen == [40, unsure, unsure, unsure, unsure]
+    assert unsure % 16
+    assert seen == [40] + 4 * [unsure + 16 - unsure % 16]  # one of few sizes
     seen.clear()
     looked(counted, PICTURES[torch.softmax(answer(PICTURES), 1).amax(1) >= SURE], "shifts")
     assert seen == [40 - unsure]

@@ -88,13 +88,13 @@ class ResidualBlock(nn.Module):
 class ResidualNet(nn.Module):
     """A residual network; `plan` is what it was built from. Images N C H W in, logits N x classes out.
 
-    `frozen` names the layers that stay in evaluation mode in training too.
+    `_frozen` names the layers that stay in evaluation mode in training too.
     """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.plan = network
-        self.frozen: tuple[str, ...] = ()
+        self._frozen: tuple[str, ...] = ()
         stem = _children(self, network.stem, "")
         for stage in network.stages:
             self.add_module(stage.name, nn.Sequential(*(ResidualBlock(block) for block in stage.blocks)))
@@ -108,7 +108,7 @@ class ResidualNet(nn.Module):
 
     def train(self, mode: bool = True) -> "ResidualNet":
         super().train(mode)
-        for name in self.frozen:
+        for name in self._frozen:
             self.get_submodule(name).eval()
         return self
 
@@ -132,8 +132,8 @@ def freeze_stem(model: ResidualNet) -> None:
     """From now on training leaves the first convolution and the batch norm right behind it as they are, its statistics too."""
     first = next(index for index, layer in enumerate(model.plan.stem) if isinstance(layer, Conv))
     conv, *norm = model.plan.stem[first : first + 2]
-    model.frozen = (conv.name, *(layer.name for layer in norm if isinstance(layer, Norm)))
-    for name in model.frozen:
+    model._frozen = (conv.name, *(layer.name for layer in norm if isinstance(layer, Norm)))
+    for name in model._frozen:
         model.get_submodule(name).requires_grad_(False)
     model.train(model.training)
 
@@ -183,7 +183,7 @@ def fit(model: ResidualNet, batches: Batches, recipe: Recipe, *, velocity: Weigh
     `velocity` is where SGD's momentum stands, by tensor name; it is brought up to date before each EpochEnd.
     """
     device, chosen = next(model.parameters()).device, optimizer(model, recipe)
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names = {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
     for parameter, name in names.items():
         if velocity:
             chosen.state[parameter]["momentum_buffer"] = torch.from_numpy(velocity[name].copy()).to(device)

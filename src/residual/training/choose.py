@@ -1,10 +1,11 @@
 """Fits the default recipe and the `auto` model to the pictures, the machine and the time, and says why.
 
-A residual net is sized by trying: the widest whose measured training steps still show it every picture often enough in the time there is.
+A residual net is sized by trying: the largest whose measured training steps still show it every picture often enough in the time there is.
 """
 
 import time
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from residual.architecture import Architecture
@@ -46,12 +47,12 @@ def choose(
     recipe, reasons = adjusted(base, fixed), list[str]()
     halves = _halves(recipe.precision, machine)
     size = start.preprocessing.size if start and start.preprocessing else _image_size(recipe, data, machine, reasons)
-    if settle_threads(ladder(size, data)[1].architecture, size, batch=16):
+    if settle_threads(ladder(size, data, False)[1].architecture, size, batch=16):
         reasons.append("Threads: one; something else keeps a processor busy, and on all of them training was slower.")
     if fit:
         recipe = _fitted(recipe, _batch(data, _BATCH), fixed)
     if recipe.model == "auto" and start is None:
-        recipe = _fitted(recipe, _first_layer(size, data, freezes, reasons) if fit else {}, fixed)
+        recipe = _fitted(recipe, _first_layer(size, data, fixed, freezes, reasons) if fit else {}, fixed)
         arch, epochs, way = _sized(recipe, size, data, fixed, halves, reasons)
         recipe = _fitted(adjusted(recipe, {"epochs": epochs}), {"channels_last": way.channels_last} if fit else {}, fixed)
     else:
@@ -77,10 +78,17 @@ def choose(
     if base.decay_norm_and_bias and "warmup_rate" not in fixed and sum(arch.depths) >= 54:
         recipe = adjusted(recipe, {"warmup_rate": 0.01})
         reasons.append("Warm-up: learning rate 0.01 until the training error is under 80 %, as the 2015 paper did for 110 layers.")
-    cost(arch, size)  # refuses pictures that are too small for the strides
+    _check(recipe, arch, size)
     if recipe.precision == "auto":
         reasons.append(f"Arithmetic: {'bfloat16, which is' if way.half else 'float32; bfloat16 is not'} faster for this net here.")
     return Choice(architecture=arch, model=recipe.model, recipe=recipe, size=size, half=way.half, reasons=tuple(reasons))
+
+
+def _check(recipe: Recipe, arch: Architecture, size: tuple[int, int]) -> None:
+    """ValueError for pictures that are too small for the strides, and for a first layer that cannot be frozen."""
+    if recipe.first_layer == "frozen" and arch.input_norm:
+        raise ValueError(f"first_layer='frozen' is for nets that begin with a convolution, but {recipe.model} has a batch norm before it.")
+    cost(arch, size)
 
 
 def _halves(precision: str, machine: Machine) -> tuple[bool, ...]:
@@ -125,9 +133,9 @@ def _augmentation(data: Data, size: tuple[int, int], arch: Architecture, reasons
     return {"flip": flip, "crop_padding": padding} | _views(flip, padding, reasons)
 
 
-def _first_layer(size: tuple[int, int], data: Data, freezes: bool, reasons: list[str]) -> dict[str, Any]:
-    """Whitened, and frozen so, where that was found to be better: on patches of grey pictures."""
-    if not in_patches(size) or (data.channels > 1 and not freezes):
+def _first_layer(size: tuple[int, int], data: Data, fixed: dict[str, Any], freezes: bool, reasons: list[str]) -> dict[str, Any]:
+    """Whitened patches of pictures at their own size, frozen so: as good, and quicker. Trained they help grey ones only."""
+    if not in_patches(size) or max(data.size) > SMALL or "first_layer" in fixed or (data.channels > 1 and not freezes):
         return {}
     kept = ", and is not trained" if freezes else ""
     reasons.append(f"First layer: the principal components of patches of the training pictures, and their negatives{kept}.")
@@ -192,8 +200,8 @@ def _way(
 def _sized(
     recipe: Recipe, size: tuple[int, int], data: Data, fixed: dict[str, Any], halves: tuple[bool, ...], reasons: list[str]
 ) -> tuple[Architecture, int, Way]:
-    """The widest net that sees each picture often enough in the time; the epochs that fit; how it trains fastest."""
-    rungs, most = ladder(size, data), recipe.epochs if "epochs" in fixed else None
+    """The largest net that sees each picture often enough in the time; the epochs that fit; how it trains fastest."""
+    rungs, most = ladder(size, data, recipe.first_layer == "frozen"), recipe.epochs if "epochs" in fixed else None
     seconds, wanted = recipe.time or PATIENT_SECONDS, most or wanted_epochs(data)
     layouts = (recipe.channels_last,) if "channels_last" in fixed else (True, False)
     count, arch, fastest = data.count * (1 - recipe.validation), None, rungs[0].architecture
@@ -201,10 +209,11 @@ def _sized(
         tried = _way(recipe, data, rung.architecture, size, halves, layouts)
         if arch is not None and count * min(most or rung.worth, rung.worth) / tried.rate > seconds:
             break
-        arch, way = rung.architecture, tried
+        arch, way, worth = rung.architecture, tried, rung.worth
     assert arch is not None
+    wanted = most or max(wanted, ceil(worth))
     passes = seconds * way.rate / count
-    why = f"the widest that sees every picture often enough for its width in {seconds:.0f} s, {passes:.1f} times"
+    why = f"the largest that sees every picture often enough for its size in {seconds:.0f} s, {passes:.1f} times"
     if arch == fastest and passes < wanted:
         why = f"the fastest there is; it sees every picture {passes:.1f} times in {seconds:.0f} s"
     elif data.count < 5_000 and arch == rungs[-1].architecture:

@@ -43,19 +43,20 @@ class Rung:
     worth: float
 
 
-def ladder(size: tuple[int, int], data: Data) -> tuple[Rung, ...]:
+def ladder(size: tuple[int, int], data: Data, frozen: bool) -> tuple[Rung, ...]:
     """The nets that `default` sizes by, the fastest first: one block a stage.
 
-    For many small pictures most are coarse: wider, at a quarter of the places, behind a first layer that holds what whitening finds
+    For many small pictures, grey or behind a frozen first layer, most are coarse: wider, at a quarter of the places
     (docs/performance.md, "A frozen first layer").
     """
-    large, patches, many = max(size) > SMALL, in_patches(size), data.count >= MANY
+    large, patches = max(size) > SMALL, in_patches(size)
+    whole = patches and (frozen or data.channels == 1)  # the first layer has room for what whitening finds
     stem: Stem = "imagenet" if large else "patch" if patches else "cifar"
     rungs = list[Rung]()
-    for widths, strides, worth in _COARSE if patches and many else _full(large, data):
+    for widths, strides, worth in _COARSE if whole and data.count >= MANY else _full(large, data):
         arch = Architecture(
             depths=(1,) * len(widths), inner_widths=widths, out_widths=widths, strides=strides,
-            stem=stem, stem_width=_PATCHES if patches and rungs else max(widths[0], 16),
+            stem=stem, stem_width=_PATCHES if whole and rungs else max(widths[0], 16),
             in_channels=data.channels, num_classes=len(data.classes),
         )  # fmt: skip
         rungs.append(Rung(architecture=arch, worth=worth))

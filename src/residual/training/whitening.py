@@ -15,6 +15,7 @@ from residual.weights import Weights
 
 _PICTURES, _PART = 2_000, 50
 _EPSILON = 5e-4  # added to the variances, as in the source
+_SMALLEST = 1e-2  # variance of a filter's answers: what the training pictures hardly have must not drown all else in others
 
 
 def whitened(weights: Weights, network: Network, feed: Feed, normalise: Normaliser) -> Weights:
@@ -29,7 +30,9 @@ def whitened(weights: Weights, network: Network, feed: Feed, normalise: Normalis
     side, count = conv.in_channels // conv.groups * conv.kernel**2, 0
     products, total = torch.zeros(side, side, dtype=torch.float64), torch.zeros(side, dtype=torch.float64)
     for pictures, _, _ in feed.read(parts):
-        patches = F.unfold(normalise(pictures), conv.kernel).transpose(1, 2).reshape(-1, side).double()
+        patches = (
+            F.unfold(normalise(pictures), conv.kernel, padding=conv.padding, stride=conv.stride).transpose(1, 2).reshape(-1, side).double()
+        )
         products += (patches.T @ patches).cpu()
         total += patches.sum(0).cpu()
         count += len(patches)
@@ -44,7 +47,7 @@ def whitened(weights: Weights, network: Network, feed: Feed, normalise: Normalis
     if isinstance(norm, Norm):
         rows = torch.from_numpy(values).double().reshape(len(values), side)
         mean = rows @ total / count
-        variance = ((rows @ products / count) * rows).sum(1) - mean**2
+        variance = (((rows @ products / count) * rows).sum(1) - mean**2).clamp(min=_SMALLEST)
         found |= {f"{norm.name}.running_mean": mean.float().numpy(), f"{norm.name}.running_var": variance.float().numpy()}
     return found
 

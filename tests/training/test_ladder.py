@@ -1,0 +1,49 @@
+"""The nets that `default` sizes by: each dearer than the one before, coarse where that was found to be better."""
+
+from dataclasses import replace
+from typing import Any
+
+from residual.cost import cost
+from residual.training.ladder import ladder
+
+from .test_recipes import DIGITS, FASHION, chosen
+
+
+def test_the_nets_for_many_small_pictures_are_coarse_at_first() -> None:
+    """Each later one is dearer; a few pictures get full resolution, and those too small for patches too."""
+    many, few, tiny = (
+        ladder(size, replace(FASHION, count=count), True) for size, count in (((28, 28), 60_000), ((28, 28), 10_000), ((20, 20), 60_000))
+    )
+    nets = [rung.architecture for rung in many]
+    assert [net.strides for net in nets[:3]] == [(2, 2), (2, 2, 2), (2, 2, 2)]
+    assert all(rung.architecture.strides == (1, 2, 2) for rung in (*many[3:], *few, *tiny))
+    colour = replace(FASHION, channels=3)
+    assert [rung.architecture.strides for rung in ladder((28, 28), colour, True)] == [net.strides for net in nets]
+    assert {rung.architecture.strides for rung in ladder((28, 28), colour, False)} == {(1, 2, 2)}, "a trained one loses 3 points"
+    for rungs in (many, few, tiny):
+        work = [cost(rung.architecture, (28, 28)).macs for rung in rungs]
+        assert work == sorted(set(work))
+
+
+def test_the_first_layer_has_room_for_what_whitening_finds() -> None:
+    """16 components of 4x4 grey pixels and their negatives. The fastest net has fewer; where nothing is whitened, the width decides."""
+    for data in (FASHION, replace(FASHION, count=10_000)):
+        assert [rung.architecture.stem_width for rung in ladder((28, 28), data, True)] == [16] + [32] * (
+            len(ladder((28, 28), data, True)) - 1
+        )
+    assert [rung.architecture.stem_width for rung in ladder((8, 8), DIGITS, False)] == [16, 16, 24]
+
+
+def test_wide_nets_must_see_each_picture_more_often() -> None:
+    """Of many pictures; with few, all are shown as often."""
+    many, few = ([rung.worth for rung in ladder((28, 28), replace(FASHION, count=n), True)] for n in (60_000, 10_000))
+    assert many == sorted(set(many))
+    assert set(few) == {30.0}
+
+
+def test_without_a_time_a_large_net_gets_the_epochs_it_is_worth(monkeypatch: Any) -> None:
+    """At a rate at which all of them fit."""
+    monkeypatch.setattr("residual.training.machine.training_rate", lambda *_, **__: 1e6)
+    found = chosen(FASHION, {"data_pruning": 0.0})
+    rung = next(rung for rung in ladder((28, 28), FASHION, True) if rung.architecture == found.architecture)
+    assert found.recipe.epochs == rung.worth == 8
