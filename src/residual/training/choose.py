@@ -137,8 +137,8 @@ def _first_layer(size: tuple[int, int], data: Data, fixed: dict[str, Any], freez
     """Whitened patches of pictures at their own size, frozen so: as good, and quicker. Trained they help grey ones only."""
     if not in_patches(size) or max(data.size) > SMALL or "first_layer" in fixed or (data.channels > 1 and not freezes):
         return {}
-    kept = ", and is not trained" if freezes else ""
-    reasons.append(f"First layer: the principal components of patches of the training pictures, and their negatives{kept}.")
+    kept = ", and is not trained" if freezes else ", to begin with"
+    reasons.append(f"First layer: it holds the principal components of patches of the training pictures, and their negatives{kept}.")
     return {"first_layer": "frozen" if freezes else "whitened"}
 
 
