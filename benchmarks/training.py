@@ -31,7 +31,7 @@ from residual.recipe import Recipe
 from residual.training.allocator import memory_kept
 from residual.training.feed import Normaliser, Resident
 from residual.training.loop import Setting, State, StepEnd, fit
-from residual.training.machine import machine, training_way
+from residual.training.machine import Trial, machine, training_way
 from residual.training.versions import versions
 from residual.variants import architecture
 
@@ -89,7 +89,7 @@ def network(options: argparse.Namespace) -> Any:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     half = training_way(
-        network(options).architecture, (options.image_size,) * 2, batch=16, halves=(False, True) if machine().half else (False,)
+        network(options).architecture, (options.image_size,) * 2, Trial(batch=16), halves=(False, True) if machine().half else (False,)
     ).half
     makers: dict[str, Callable[[], Step]] = {
         "the chapter's loop": lambda: written_by_hand(options, last=False, compiled=False, half=False),

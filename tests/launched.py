@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["residual.training.experiment", "residual.cli.training", "sklearn.datasets", "torch._dynamo"])
+_CONTEXT.set_forkserver_preload(["residual.training.experiment", "residual.cli.training", "sklearn.datasets"])
 
 
 class Launched:

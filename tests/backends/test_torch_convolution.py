@@ -1,4 +1,4 @@
-"""The convolution that trains by matrix products gives what a convolution gives, and stands aside everywhere else."""
+"""The convolution that trains otherwise than oneDNN gives what a convolution gives, and stands aside everywhere else."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from residual.backends import torch as backend
-from residual.backends.torch_convolution import Conv2d
+from residual.backends.torch_convolution import Conv2d, joined, parted, side_by_side
 from residual.plan import plan
 from residual.variants import architecture
 
@@ -31,38 +31,53 @@ def results(conv: nn.Conv2d, x: Tensor, *, half: bool) -> tuple[Tensor, Tensor, 
 
 @pytest.mark.parametrize("last", [True, False])
 @pytest.mark.parametrize(
-    ("channels", "kernel", "stride", "padding", "sides"),
+    ("way", "shape", "conv"),  # of the pictures, and output channels, kernel, stride, padding
     [
-        ((8, 12), 3, 1, 1, (4, 5)), ((8, 12), 3, 2, 1, (7, 10)), ((8, 12), 1, 2, 0, (7, 12)), ((5, 3), 1, 1, 0, (3, 3)),
-        ((7, 9), 3, 2, 0, (9, 12)), ((256, 32), 3, 1, 1, (3, 3)), ((256, 32), 3, 2, 1, (6, 5)),
-        ((256, 16), 1, 2, 0, (5, 6)), ((260, 16), 3, 1, 1, (1, 2)),
+        ("_Joined", (8, 48, 4, 5), (56, 3, 1, 1)), ("_Joined", (8, 32, 7, 10), (64, 3, 2, 1)), ("_Joined", (6, 32, 16, 13), (64, 3, 2, 1)),
+        ("_Joined", (3, 64, 5, 4), (32, 5, 1, 2)), ("_Joined", (12, 32, 13, 12), (64, 3, 1, 1)), ("_Joined", (4, 32, 11, 9), (64, 5, 3, 2)),
+        ("_Joined", (32, 64, 2, 3), (64, 3, 2, 1)), ("_Pointwise", (3, 8, 7, 12), (12, 1, 2, 0)),
+        ("_Pointwise", (3, 5, 3, 3), (3, 1, 1, 0)), ("_Pointwise", (2, 4, 40, 31), (6, 1, 3, 0)),
+        ("_Product", (3, 256, 3, 3), (32, 3, 1, 1)), ("_Product", (3, 256, 6, 5), (32, 3, 2, 1)),
+        ("_Product", (3, 260, 6, 7), (16, 3, 2, 0)), ("_Product", (3, 260, 1, 2), (16, 3, 1, 1)),
     ],
 )  # fmt: skip
-def test_it_gives_what_a_convolution_gives(
-    channels: tuple[int, int], kernel: int, stride: int, padding: int, sides: tuple[int, int], last: bool
-) -> None:
+def test_it_gives_what_a_convolution_gives(way: str, shape: tuple[int, int, int, int], conv: tuple[int, int, int, int], last: bool) -> None:
     torch.manual_seed(0)
-    conv = Conv2d(*channels, kernel, stride, padding, bias=False)
+    mine = Conv2d(shape[1], *conv, bias=False)
     layout = torch.channels_last if last else torch.contiguous_format
-    x = torch.randn(3, channels[0], *sides).bfloat16().float().contiguous(memory_format=layout)
+    x = torch.randn(shape).bfloat16().float().contiguous(memory_format=layout)
     with torch.no_grad():
-        conv.weight.copy_(conv.weight.bfloat16().float())
-    conv = conv.to(memory_format=layout)  # type: ignore[call-overload]
-    *found, made = results(conv, x, half=True)
-    exact = nn.Conv2d(*channels, kernel, stride, padding, bias=False).double()
-    exact.load_state_dict(conv.state_dict())
-    assert made.name() == "_ProductBackward"
-    for mine, wanted in zip(found, results(exact, x.double(), half=False)[:3], strict=True):
-        assert mine.shape == wanted.shape
-        assert (mine.double() - wanted).abs().max() <= ROUNDING * wanted.abs().max()
+        mine.weight.copy_(mine.weight.bfloat16().float())
+    mine = mine.to(memory_format=layout)  # type: ignore[call-overload]
+    *found, made = results(mine, x, half=True)
+    exact = nn.Conv2d(shape[1], *conv, bias=False).double()
+    exact.load_state_dict(mine.state_dict())
+    assert made.name() == f"{way}Backward"
+    for value, wanted in zip(found, results(exact, x.double(), half=False)[:3], strict=True):
+        assert value.shape == wanted.shape
+        assert (value.double() - wanted).abs().max() <= ROUNDING * wanted.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("size", "period", "count"), [(128, 8, 8), (128, 4, 16), (128, 5, 16), (128, 3, 16), (128, 13, 4), (6, 8, 2), (7, 8, 1), (64, 60, 1)]
+)
+def test_pictures_are_joined_to_rows_of_about_64_places(size: int, period: int, count: int) -> None:
+    assert side_by_side(size, period) == count
+    x = torch.arange(1.0, 1 + size * 2 * 3 * min(period, 4)).reshape(size, 2, 3, -1)
+    rows = joined(x, count, period)
+    assert rows.shape == (size // count, 2, 3, count * period)
+    assert rows.sum() == x.sum()
+    assert torch.equal(rows[0, :, :, : x.shape[3]], x[0])
+    assert torch.equal(rows[0, :, :, (count - 1) * period : (count - 1) * period + x.shape[3]], x[count - 1])
+    assert torch.equal(parted(rows, count, x.shape[3]), x)
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # the compiler does so itself
-@pytest.mark.parametrize(("channels", "sides"), [((8, 12), (4, 5)), ((256, 16), (3, 2))])
-def test_the_compiler_traces_it_whole(channels: tuple[int, int], sides: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("channels", "kernel", "sides"), [((32, 64), 3, (4, 5)), ((256, 16), 3, (3, 2)), ((8, 12), 1, (9, 8))])
+def test_the_compiler_traces_it_whole(channels: tuple[int, int], kernel: int, sides: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    conv = Conv2d(*channels, 3, padding=1, bias=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    x = torch.randn(3, channels[0], *sides).contiguous(memory_format=torch.channels_last)
+    conv = Conv2d(*channels, kernel, padding=kernel // 2, bias=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(4, channels[0], *sides).contiguous(memory_format=torch.channels_last)
     traced: Any = torch.compile(conv, backend="aot_eager", fullgraph=True)
     wanted, found = [], []
     for call, kept in ((conv, wanted), (traced, found)):
@@ -76,27 +91,37 @@ def test_the_compiler_traces_it_whole(channels: tuple[int, int], sides: tuple[in
         assert (mine - theirs).abs().max() <= ROUNDING * theirs.abs().max()
 
 
-def by_product(conv: Conv2d, side: int, *, half: bool = True) -> bool:
+def way(conv: Conv2d, side: int, *, half: bool = True) -> str:
+    """What computes the gradients of `conv` for pictures of side x side; "" where oneDNN's convolution does."""
     x = torch.randn(2, conv.in_channels, side, side, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        made = conv(x).grad_fn
-    return bool(made.name() == "_ProductBackward")
+        made = str(conv(x).grad_fn.name())
+    return made.removesuffix("Backward") if made.startswith("_") else ""
 
 
 def test_it_stands_aside_where_a_convolution_is_as_fast() -> None:
-    conv = Conv2d(4, 6, 3, padding=1, bias=False)
-    assert by_product(conv, 6)
-    assert not by_product(conv, 7), "49 places"
-    assert not by_product(conv, 6, half=False)
-    assert not by_product(Conv2d(4, 6, 3, padding=1), 6), "with a bias"
-    assert not by_product(Conv2d(4, 6, 3, padding=1, groups=2, bias=False), 6)
-    assert not by_product(Conv2d(4, 6, 3, padding=2, dilation=2, bias=False), 6)
-    assert not by_product(Conv2d(4, 6, 3, padding="same", bias=False), 6)
-    assert not by_product(Conv2d(4, 6, (3, 1), padding=1, bias=False), 6)
+    conv = Conv2d(32, 64, 3, padding=1, bias=False)
+    assert way(conv, 12) == "_Joined"
+    assert way(conv, 13) == "", "13 places a row"
+    assert way(Conv2d(32, 64, 3, 2, padding=1, bias=False), 16) == "_Joined"
+    assert way(Conv2d(32, 64, 3, 2, padding=1, bias=False), 17) == "", "a row of 9 from 17"
+    assert way(Conv2d(32, 63, 3, padding=1, bias=False), 12) == "", "too few channels"
+    assert way(Conv2d(32, 64, 3, bias=False), 6) == "", "too little around it"
+    assert way(Conv2d(256, 8, 3, padding=1, bias=False), 3) == "_Product"
+    assert way(Conv2d(256, 8, 3, padding=1, bias=False), 4) == "_Joined", "16 places"
+    assert way(Conv2d(255, 9, 3, padding=1, bias=False), 3) == "_Joined"
+    assert way(Conv2d(4, 6, 1, bias=False), 40) == "_Pointwise"
+    assert way(Conv2d(4, 6, 1, padding=1, bias=False), 40) == ""
+    assert way(conv, 6, half=False) == ""
+    assert way(Conv2d(32, 64, 3, padding=1), 6) == "", "with a bias"
+    assert way(Conv2d(64, 64, 3, padding=1, groups=2, bias=False), 6) == ""
+    assert way(Conv2d(32, 64, 3, padding=2, dilation=2, bias=False), 6) == ""
+    assert way(Conv2d(32, 64, 3, padding="same", bias=False), 6) == ""
+    assert way(Conv2d(32, 64, (3, 1), padding=1, bias=False), 6) == ""
     conv.weight.requires_grad_(False)
-    assert not by_product(conv, 6), "no gradient of the weights is asked for"
+    assert way(conv, 6) == "", "no gradient of the weights is asked for"
     conv.weight.requires_grad_()
-    assert not by_product(conv.eval(), 6)
+    assert way(conv.eval(), 6) == ""
 
 
 def test_a_net_trains_the_same_steps_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,8 +129,9 @@ def test_a_net_trains_the_same_steps_by_it(monkeypatch: pytest.MonkeyPatch) -> N
     network = plan(replace(architecture("resnet18", num_classes=4), in_channels=1))
     x, labels = torch.rand(8, 1, 64, 64), torch.arange(8) % 4
     gradients = []
-    for places in (36, 0):
-        monkeypatch.setattr("residual.backends.torch_convolution._FEW", places)
+    for plain in (False, True):
+        if plain:
+            monkeypatch.setattr(Conv2d, "forward", nn.Conv2d.forward)
         model = backend.build(network).train()
         with torch.autocast("cpu", torch.bfloat16):
             loss = F.cross_entropy(model(x).float(), labels)

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from typing import get_args
 
@@ -167,3 +169,45 @@ def test_fit_follows_the_schedule_and_decays_matrices_only() -> None:
     assert [(group["weight_decay"], {p.ndim > 1 for p in group["params"]}) for group in groups] == [(0.25, {True}), (0.0, {False})]
     (group,) = backend.optimizer(model, Recipe(weight_decay=0.25, decay_norm_and_bias=True)).param_groups
     assert group["weight_decay"] == 0.25
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_optimizer_takes_the_steps_of_pytorch_in_every_layout_of_memory(name: str, layout: torch.memory_format) -> None:
+    """The fused step reads memory as it lies: gradients and momentum must lie as their parameters do."""
+    recipe = Recipe(optimizer=name, weight_decay=0.01, learning_rate=0.1)
+    models = [_model().to(memory_format=layout).train() for _ in range(2)]  # type: ignore[call-overload]
+    mine = backend.optimizer(models[0], recipe)
+    groups = [{**group, "params": theirs} for group, theirs in zip(mine.param_groups, _parted(models[1]), strict=True)]
+    wanted = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[name]([{**group, "fused": False} for group in groups])
+    assert type(mine).__mro__[1] is type(wanted)
+    x = _x(models[0], 17, 18, 4)
+    for _ in range(3):
+        for model, optimizer in zip(models, (mine, wanted), strict=True):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), torch.tensor([0, 1, 2, 3])).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        mine.load_state_dict(mine.state_dict())
+    for (key, found), other in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+        _close(found, other.detach(), 1e-3)
+        assert found.stride() == other.stride(), key
+
+
+def _parted(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    return [p for p in model.parameters() if p.ndim > 1], [p for p in model.parameters() if p.ndim <= 1]
+
+
+def test_training_imports_no_compiler() -> None:
+    """PyTorch's optimizers, and its tensors without memory, import it when they are used: two seconds of every start."""
+    script = """
+import sys, numpy, torch
+from residual.architecture import Architecture
+from residual.backends import torch as backend
+from residual.plan import plan
+from residual.recipe import Recipe
+model = backend.build(plan(Architecture(depths=(1,), inner_widths=(8,), out_widths=(8,), strides=(1,), stem="cifar", stem_width=8)))
+list(backend.fit(model, [[(numpy.ones((4, 3, 8, 8), numpy.float32), numpy.zeros(4, numpy.int64))]], Recipe()))
+sys.exit(" ".join({"torch._dynamo", "torch._inductor", "sympy"} & set(sys.modules)) or 0)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr

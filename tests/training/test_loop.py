@@ -15,7 +15,7 @@ from residual.plan import plan
 from residual.preprocessing import Preprocessing
 from residual.recipe import EpochEnd, Recipe
 from residual.training.feed import Normaliser, Resident
-from residual.training.loop import Setting, State, StepEnd, fit, key, order
+from residual.training.loop import Setting, State, StepEnd, _seed, fit, key, order
 from residual.training.pruning import unpruned
 
 CPU = torch.device("cpu")
@@ -194,3 +194,10 @@ def test_per_pixel_mean_is_subtracted_pixel_by_pixel() -> None:
     images = torch.from_numpy(decoded().images)
     ours = Normaliser(preprocessing, CPU)(images)
     assert torch.allclose(ours, torch.from_numpy(preprocessing.normalise(images.numpy())), atol=1e-6)
+
+
+def test_the_random_stream_of_a_step_is_pytorchs_own() -> None:
+    torch.manual_seed(7)
+    wanted = torch.rand(3)
+    _seed(torch.device("cpu"), 7)
+    assert torch.equal(torch.rand(3), wanted)

@@ -8,7 +8,7 @@ import pytest
 from residual.recipe import Recipe, learning_rate
 from residual.training.choose import Choice, _halves, choose, largest_batch
 from residual.training.ladder import Data, ladder
-from residual.training.machine import machine, pays, training_way
+from residual.training.machine import Trial, machine, pays, training_way
 from residual.training.recipes import RECIPES, recipe
 
 SLOW = replace(machine(), half=False)
@@ -131,8 +131,8 @@ def test_the_first_layer_of_patches_is_whitened_and_frozen(monkeypatch: Any, mod
     """The other frameworks cannot freeze it; whitening alone helps grey pictures only. Steps are timed as they will be taken."""
     timed = []
 
-    def rate(*_: Any, frozen: bool = False, **__: Any) -> float:
-        timed.append(frozen)
+    def rate(_: Any, __: Any, trial: Trial, **___: Any) -> float:
+        timed.append(trial.frozen)
         return 1000.0
 
     monkeypatch.setattr("residual.training.machine.training_rate", rate)
@@ -242,7 +242,9 @@ def test_bfloat16_must_be_a_tenth_faster_on_the_net_itself(monkeypatch: Any, hal
     """Channels last in float32 makes 100 pictures a second here; `half` is bfloat16's rate, `first` that of N C H W."""
     rates = {(False, True): 100.0, (True, True): half, (False, False): first}
     monkeypatch.setattr("residual.training.machine.training_rate", lambda *_, half, channels_last, **__: rates[half, channels_last])
-    found = training_way(ladder((28, 28), FASHION, True)[0].architecture, (28, 28), batch=8, halves=(False, True), layouts=(True, False))
+    found = training_way(
+        ladder((28, 28), FASHION, True)[0].architecture, (28, 28), Trial(batch=8), halves=(False, True), layouts=(True, False)
+    )
     assert (found.half, found.channels_last) == way
     assert found.rate == rates[way]
 
@@ -271,3 +273,17 @@ def test_a_named_model_is_not_tried_in_two_arithmetics(monkeypatch: Any) -> None
     assert choose(RECIPES["strong"].recipe, False, {}, FASHION, fast).half
     assert halves.count(True) == 1
     assert halves.count(False) in (0, 4), "two for each choice say how many threads to take"
+
+
+def test_a_net_is_tried_for_less_than_it_is_trained(monkeypatch: Any) -> None:
+    tried = []
+
+    def rate(_: Any, __: Any, trial: Trial, **___: Any) -> float:
+        tried.append(trial.seconds)
+        return 1000.0
+
+    monkeypatch.setattr("residual.training.machine.training_rate", rate)
+    for time, most in ((2.0, 0.05), (60.0, 0.3), (0.0, 0.3)):
+        tried.clear()
+        choose(RECIPES["default"].recipe, True, {"time": time, "compile": False}, FASHION, SLOW)
+        assert set(tried) == {most}

@@ -3,8 +3,10 @@
 No block type is known here: a block runs the layer lists of its plan. torchvision's strict loading works both ways.
 """
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -118,13 +120,12 @@ Model = ResidualNet
 
 def build(network: Network, seed: int = 0, *, weights: Weights | None = None) -> ResidualNet:
     """A native model with `weights`, or the core's first values for `seed`, on the CPU, in evaluation mode as a loaded model is."""
+    values = core.initialise(network, seed) if weights is None else weights
+    core.check(network, values)
     with torch.device("meta"):
         model = ResidualNet(network)
-    model.to_empty(device="cpu")
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.num_batches_tracked is not None:
-            module.num_batches_tracked.zero_()
-    set_weights(model, core.initialise(network, seed) if weights is None else weights)
+    counters = {name: torch.zeros(value.shape, dtype=value.dtype) for name, value in model.state_dict().items() if name not in values}
+    model.load_state_dict(counters | {name: torch.tensor(value, dtype=torch.float32) for name, value in values.items()}, assign=True)
     return model.eval()
 
 
@@ -215,11 +216,19 @@ def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     vectors = [p for p in trained if p.ndim <= 1 and not recipe.decay_norm_and_bias]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
+    kind: Any = torch.optim.SGD
+    kept: dict[str, Any] = {"momentum": recipe.momentum, "nesterov": recipe.nesterov and recipe.momentum > 0}
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999), foreach=True)
-    return torch.optim.SGD(
-        groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov and recipe.momentum > 0, foreach=True
-    )
+        kind, kept = torch.optim.AdamW, {"betas": (recipe.momentum, 0.999)}
+    found: torch.optim.Optimizer = _eager(kind)(groups, lr=recipe.learning_rate, fused=True, **kept)
+    return found
+
+
+@cache
+def _eager(kind: Any) -> Any:
+    """`kind` without the wrappers that import PyTorch's compiler, two seconds of every training's start; no step of ours is compiled."""
+    bare = {name: inspect.unwrap(getattr(kind, name)) for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict", "step")}
+    return type(kind.__name__, (kind,), bare | {"step": torch.no_grad()(bare["step"])})
 
 
 def set_learning_rate(chosen: torch.optim.Optimizer, rate: float) -> None:

@@ -1,7 +1,8 @@
-"""A convolution that trains faster in bfloat16 on a CPU where its output has few places.
+"""A convolution that trains faster in bfloat16 on a CPU, where oneDNN is slow.
 
-There oneDNN is two to seven times slower at the gradient of the weights than the matrix product that it is, and with many channels
-slower at the other two as well (docs/performance.md, "Convolutions of few places"). Everywhere else this is `nn.Conv2d`.
+Its gradients take one row of the output at a time, which leaves a matrix unit idle where rows are short: there pictures are laid side by
+side, zeros between them. Convolutions of 1x1, and of few places with many channels, are faster as the matrix products that they are
+(docs/performance.md, "Convolutions of few places"). Everywhere else this is `nn.Conv2d`.
 """
 
 from typing import Any
@@ -10,25 +11,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_FEW = 36  # places of an output up to which a product is faster for the gradient of the weights
-_FEWEST, _MANY = 9, 256  # places up to which, and input channels from which, it is so for all three
+_FEW, _MANY = 9, 256  # places of an output up to which, and input channels from which, a product is faster
+_SHORT, _REACH = 12, 16  # places of an output's row, and of the input that it is taken from, up to which pictures are joined
+_LONG = 64  # places of the rows they are joined to
+_WORTH = 32 * 64  # input times output channels from which that is worth two copies
 
 
 class Conv2d(nn.Conv2d):
     """`nn.Conv2d` with the same parameters and, to rounding, the same results."""
 
     def forward(self, input: Tensor) -> Tensor:  # N C H W -> N D H/s W/s
-        if not self.training or input.device.type != "cpu" or not self._plain():
+        trained = self.training and self.weight.requires_grad and input.device.type == "cpu"
+        if not trained or not _in_bfloat16(input) or not self._plain():
             return super().forward(input)
         kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
         places = [(side + 2 * padding - kernel) // stride + 1 for side in input.shape[2:]]
-        if places[0] * places[1] > _FEW or not _in_bfloat16(input) or not self.weight.requires_grad:
+        way = self._way(kernel, stride, padding, places)
+        if way is None:
             return super().forward(input)
-        with torch.autocast("cpu", enabled=False):
-            found: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
-                input.bfloat16(), self.weight.bfloat16(), stride, padding, places
-            )
+        found: Tensor = way.apply(input.bfloat16(), self.weight.bfloat16(), stride, padding, places)  # type: ignore[no-untyped-call]
         return found
+
+    def _way(self, kernel: int, stride: int, padding: int, places: list[int]) -> type[torch.autograd.Function] | None:
+        """What is faster than oneDNN's convolution, if anything is."""
+        if kernel == 1 and padding == 0:
+            return _Pointwise
+        if places[0] * places[1] <= _FEW and self.in_channels >= _MANY:
+            return _Product
+        short = places[1] <= _SHORT and stride * places[1] <= _REACH
+        return _Joined if short and kernel == 2 * padding + 1 and self.in_channels * self.out_channels >= _WORTH else None
 
     def _plain(self) -> bool:
         """Whether it is square, with zeros around, without groups and bias: what plans have."""
@@ -37,15 +48,34 @@ class Conv2d(nn.Conv2d):
         return square and whole and not isinstance(self.padding, str)
 
 
+class _Pointwise(torch.autograd.Function):
+    """A convolution of 1x1: the places that it looks at, as rows, times the weights."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, _: int, places: list[int]) -> Tensor:
+        rows = x[:, :, ::stride, ::stride].permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+        ctx.save_for_backward(rows, weight)
+        ctx.geometry = x.shape, stride, places
+        return (rows @ flat(weight).t()).view(len(x), *places, len(weight)).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
+        (rows, weight), (shape, stride, places) = ctx.saved_tensors, ctx.geometry
+        to_rows = gradient.permute(0, 2, 3, 1).reshape(-1, len(weight))
+        to_weight = (to_rows.t() @ rows).view(len(weight), 1, 1, -1).permute(0, 3, 1, 2)
+        if not ctx.needs_input_grad[0]:
+            return None, to_weight, None, None, None
+        to_x = (to_rows @ flat(weight)).view(len(gradient), *places, 1, 1, -1)
+        return folded(to_x, shape, stride, 0), to_weight, None, None, None
+
+
 class _Product(torch.autograd.Function):
-    """A convolution of which some or all is done as products of a matrix of patches: rows are places, columns are kernel x kernel x C."""
+    """A convolution as products of a matrix of patches: rows are places, columns are kernel x kernel x C."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int, places: list[int]) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.geometry = stride, padding, places
-        if not _wide(weight, places):
-            return F.conv2d(x, weight, None, stride, padding)
         y = patches(x, weight.shape[2], stride, padding, places) @ flat(weight).t()
         return y.view(len(x), *places, len(weight)).permute(0, 3, 1, 2)
 
@@ -58,21 +88,34 @@ class _Product(torch.autograd.Function):
         to_weight = to_weight.view(len(weight), kernel, kernel, -1).permute(0, 3, 1, 2)
         if not ctx.needs_input_grad[0]:
             return None, to_weight, None, None, None
-        if _wide(weight, places):
-            to_x = folded((rows @ flat(weight)).view(len(x), *places, kernel, kernel, -1), x.shape, stride, padding)
-        else:
-            to_x = torch.ops.aten.convolution_backward(
-                gradient, x, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, [True, False, False]
-            )[0]
+        to_x = folded((rows @ flat(weight)).view(len(x), *places, kernel, kernel, -1), x.shape, stride, padding)
         return to_x, to_weight, None, None, None
+
+
+class _Joined(torch.autograd.Function):
+    """A convolution whose gradients are those of pictures that lie side by side, with zeros between them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int, places: list[int]) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = stride, padding, places
+        return F.conv2d(x, weight, None, stride, padding)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
+        (x, weight), (stride, padding, _) = ctx.saved_tensors, ctx.geometry
+        period = (x.shape[3] + padding + stride - 1) // stride  # of an output in its row; a picture's is `stride` times that
+        count = side_by_side(len(x), period)
+        wanted = [ctx.needs_input_grad[0], True, False]
+        to_x, to_weight, _ = torch.ops.aten.convolution_backward(
+            joined(gradient, count, period), joined(x, count, stride * period), weight,
+            None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, wanted,
+        )  # fmt: skip
+        return parted(to_x, count, x.shape[3]) if wanted[0] else None, to_weight, None, None, None
 
 
 def _in_bfloat16(x: Tensor) -> bool:
     return x.dtype == torch.bfloat16 or (torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16)
-
-
-def _wide(weight: Tensor, places: list[int]) -> bool:
-    return places[0] * places[1] <= _FEWEST and weight.shape[1] >= _MANY
 
 
 def flat(weight: Tensor) -> Tensor:
@@ -92,8 +135,33 @@ def patches(x: Tensor, kernel: int, stride: int, padding: int, places: list[int]
 def folded(d: Tensor, shape: torch.Size, stride: int, padding: int) -> Tensor:
     """The sum of patches (N H/s W/s k k C) where they lie in N C H W: what `patches` is in the other direction."""
     (count, channels, height, width), (_, rows, columns, kernel, *_) = shape, d.shape
+    if kernel == stride == 1 and padding == 0:
+        return d.view(count, height, width, channels).permute(0, 3, 1, 2)
     x = d.new_zeros((count, height + 2 * padding, width + 2 * padding, channels))
     for i in range(kernel):
         for j in range(kernel):
             x[:, i : i + stride * rows : stride, j : j + stride * columns : stride].add_(d[:, :, :, i, j])
     return x[:, padding : padding + height, padding : padding + width].permute(0, 3, 1, 2)
+
+
+def side_by_side(size: int, period: int) -> int:
+    """How many pictures of `period` places are joined: a power of two that divides the batch, for rows of about `_LONG` places."""
+    count = 1
+    while size % (2 * count) == 0 and 2 * count * period < _LONG * 2**0.5:
+        count *= 2
+    return count
+
+
+def joined(x: Tensor, count: int, period: int) -> Tensor:
+    """N C H W -> N/count C H (count period), zeros between the pictures."""
+    size, channels, height, width = x.shape
+    y = x.new_zeros((size // count, height, count, period, channels))
+    y[:, :, :, :width] = x.permute(0, 2, 3, 1).reshape(size // count, count, height, width, channels).transpose(1, 2)
+    return y.view(size // count, height, count * period, channels).permute(0, 3, 1, 2)
+
+
+def parted(y: Tensor, count: int, width: int) -> Tensor:
+    """N/count C H (count period) -> N C H W, what `joined` is in the other direction."""
+    rows, channels, height, length = y.shape
+    y = y.permute(0, 2, 3, 1).reshape(rows, height, count, length // count, channels)[:, :, :, :width].transpose(1, 2)
+    return y.reshape(rows * count, height, width, channels).permute(0, 3, 1, 2)

@@ -12,7 +12,7 @@ from residual.architecture import Architecture
 from residual.cost import cost
 from residual.recipe import Recipe, adjusted
 from residual.training.ladder import MANY, SMALL, Data, in_patches, ladder, wanted_epochs
-from residual.training.machine import Machine, Way, pays, settle_threads, training_rate, training_way
+from residual.training.machine import Machine, Trial, Way, pays, settle_threads, training_rate, training_way
 from residual.variants import architecture
 from residual.weights import SavedModel
 
@@ -47,7 +47,7 @@ def choose(
     recipe, reasons = adjusted(base, fixed), list[str]()
     halves = _halves(recipe.precision, machine)
     size = start.preprocessing.size if start and start.preprocessing else _image_size(recipe, data, machine, reasons)
-    if settle_threads(ladder(size, data, False)[1].architecture, size, batch=16):
+    if settle_threads(ladder(size, data, False)[1].architecture, size, Trial(batch=16, seconds=_seconds(recipe))):
         reasons.append("Threads: one; something else keeps a processor busy, and on all of them training was slower.")
     if fit:
         recipe = _fitted(recipe, _batch(data, _BATCH), fixed)
@@ -194,7 +194,13 @@ def _way(
 ) -> Way:  # fmt: skip
     """How `arch` trains fastest, by steps of not more pictures than training holds at a time."""
     batch = min(data.count, max(1, recipe.batch_size // recipe.accumulate), _BATCH if max(size) <= SMALL else 16)
-    return training_way(arch, size, batch=batch, halves=halves, layouts=layouts, frozen=recipe.first_layer == "frozen")
+    trial = Trial(batch=batch, seconds=_seconds(recipe), frozen=recipe.first_layer == "frozen")
+    return training_way(arch, size, trial, halves=halves, layouts=layouts)
+
+
+def _seconds(recipe: Recipe) -> float:
+    """Seconds of steps to try a net: less where the whole training is short."""
+    return min(0.3, recipe.time / 40) if recipe.time else 0.3
 
 
 def _sized(
@@ -228,11 +234,10 @@ def _sized(
 
 def _pays_to_compile(recipe: Recipe, arch: Architecture, size: tuple[int, int], seconds: float, half: bool, reasons: list[str]) -> bool:
     """Whether compiling pays back in a training of about `seconds`: tried on the net itself."""
-    way: dict[str, Any] = dict(
-        batch=recipe.batch_size, half=half, channels_last=recipe.channels_last, frozen=recipe.first_layer == "frozen"
-    )
-    rate, began = training_rate(arch, size, **way), time.perf_counter()
-    compiled = training_rate(arch, size, **way, compiled=True)
+    trial = Trial(batch=recipe.batch_size, frozen=recipe.first_layer == "frozen")
+    way = {"half": half, "channels_last": recipe.channels_last}
+    rate, began = training_rate(arch, size, trial, **way), time.perf_counter()
+    compiled = training_rate(arch, size, trial, **way, compiled=True)
     cost = time.perf_counter() - began
     used = pays(seconds, rate=rate, compiled=compiled, cost=cost)
     reasons.append(

@@ -21,7 +21,7 @@ from residual.recipe import EpochEnd, Recipe
 from residual.runs import as_json
 from residual.training.feed import Normaliser
 from residual.training.loop import Setting, State, fit
-from residual.training.machine import machine, settle_threads
+from residual.training.machine import Trial, machine, settle_threads
 from residual.training.prepare import Prepared, Progress, prepare
 from residual.weights import Weights
 
@@ -79,7 +79,7 @@ def train(ground: Ground, arch: Architecture, seed: int) -> tuple[tuple[EpochEnd
     recipe, prepared, device = replace(ground.recipe, seed=seed), ground.prepared, torch.device(machine().device)
     size = prepared.preprocessing.size
     cost(arch, size)  # refuses pictures that are too small for the strides
-    settle_threads(arch, size, batch=recipe.batch_size)
+    settle_threads(arch, size, Trial(batch=recipe.batch_size))
     model = pytorch.build(plan(arch), seed).to(device)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

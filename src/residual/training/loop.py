@@ -116,7 +116,7 @@ def fit(state: State, setting: Setting) -> Iterator[StepEnd | EpochEnd]:
         state.model.train()
         start = (state.seen, time.perf_counter())
         for batch in setting.train.read(chunks[state.batch :]):
-            torch.manual_seed(key(recipe.seed, state.epoch, state.batch))
+            _seed(setting.device, key(recipe.seed, state.epoch, state.batch))
             progress = _progress(state, setting, len(chunks))
             rate = _rate(state, recipe, progress)
             set_learning_rate(state.optimizer, rate)
@@ -232,6 +232,11 @@ def order(count: int, recipe: Recipe, epoch: int, pruning: Pruning | None = None
     chunks = chunked(shuffled, recipe.batch_size)
     smallest = recipe.batch_size if recipe.compile else 2
     return chunks[:-1] if len(chunks) > 1 and len(chunks[-1]) < smallest else chunks
+
+
+def _seed(device: torch.device, number: int) -> None:
+    """`torch.manual_seed`, which takes a twentieth of a small net's step where there is no GPU to tell it to."""
+    (torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed)(number)
 
 
 def key(seed: int, epoch: int, step: int) -> int:

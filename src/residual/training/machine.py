@@ -83,7 +83,16 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def settle_threads(arch: Architecture, size: tuple[int, int], *, batch: int) -> bool:
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """The steps by which a net is tried: so many pictures each, for about so many seconds; with `frozen` the first layer is not trained."""
+
+    batch: int
+    seconds: float = 0.3
+    frozen: bool = False
+
+
+def settle_threads(arch: Architecture, size: tuple[int, int], trial: Trial) -> bool:
     """Whether training was set to one thread, because one is over 1.5 times as fast as all of them.
 
     That is so where another program keeps a core busy: threads that wait for each other at every layer then wait for the scheduler.
@@ -92,27 +101,26 @@ def settle_threads(arch: Architecture, size: tuple[int, int], *, batch: int) -> 
     threads = torch.get_num_threads()
     if machine().device != "cpu" or threads == 1 or "OMP_NUM_THREADS" in os.environ:
         return False
-    together = training_rate(arch, size, batch=batch, half=False)
+    together = training_rate(arch, size, trial, half=False)
     torch.set_num_threads(1)
-    alone = training_rate(arch, size, batch=batch, half=False)
+    alone = training_rate(arch, size, trial, half=False)
     if alone <= 1.5 * together:
         torch.set_num_threads(threads)
     return alone > 1.5 * together
 
 
 def training_rate(
-    arch: Architecture, size: tuple[int, int], *, batch: int, half: bool, channels_last: bool = True, compiled: bool = False,
-    frozen: bool = False,
-) -> float:  # fmt: skip
-    """Pictures a second of training steps on random pictures: the median of as many steps as fit into 0.3 s (two to seven, or one that
-    takes 3 s), after one that is not counted. With `frozen` the first layer is not trained."""
+    arch: Architecture, size: tuple[int, int], trial: Trial, *, half: bool, channels_last: bool = True, compiled: bool = False
+) -> float:
+    """Pictures a second of training steps on random pictures: the median of as many steps as fit into the trial's seconds (two to seven, or
+    one that takes 3 s), after one that is not counted."""
     device, layout = torch.device(machine().device), torch.channels_last if channels_last else torch.contiguous_format
     model = backend.build(plan(arch)).to(device).to(memory_format=layout).train()  # type: ignore[call-overload]
-    if frozen:
+    if trial.frozen:
         backend.freeze_stem(model)
     chosen, call = backend.optimizer(model, Recipe()), torch.compile(model) if compiled else model
-    x = torch.rand(batch, arch.in_channels, *size, device=device).contiguous(memory_format=layout)
-    labels, seconds = torch.zeros(batch, dtype=torch.int64, device=device), list[float]()
+    x = torch.rand(trial.batch, arch.in_channels, *size, device=device).contiguous(memory_format=layout)
+    labels, seconds = torch.zeros(trial.batch, dtype=torch.int64, device=device), list[float]()
     for turn in range(8):
         began = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
@@ -123,9 +131,9 @@ def training_rate(
         loss.item()
         if turn:
             seconds.append(time.perf_counter() - began)
-        if sum(seconds) > (0.3 if turn > 1 else 3.0):
+        if sum(seconds) > (trial.seconds if turn > 1 else 3.0):
             break
-    return batch / statistics.median(seconds)
+    return trial.batch / statistics.median(seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,15 +146,14 @@ class Way:
 
 
 def training_way(
-    arch: Architecture, size: tuple[int, int], *, batch: int, halves: tuple[bool, ...], layouts: tuple[bool, ...] = (True,),
-    frozen: bool = False,
-) -> Way:  # fmt: skip
+    arch: Architecture, size: tuple[int, int], trial: Trial, *, halves: tuple[bool, ...], layouts: tuple[bool, ...] = (True,)
+) -> Way:
     """The fastest way in bfloat16 or not, of those in `halves`, and channels last or not, of those in `layouts`.
 
     N C H W must be 3 % faster than channels last, bfloat16 (tried in the first layout only) 10 % faster than the better of them.
     """
     ways = [
-        Way(rate=training_rate(arch, size, batch=batch, half=half, channels_last=last, frozen=frozen), channels_last=last, half=half)
+        Way(rate=training_rate(arch, size, trial, half=half, channels_last=last), channels_last=last, half=half)
         for half in halves
         for last in (layouts[:1] if half else layouts)
     ]
