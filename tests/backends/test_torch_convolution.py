@@ -129,8 +129,11 @@ def test_a_net_trains_the_same_steps_by_it(monkeypatch: pytest.MonkeyPatch) -> N
     network = plan(replace(architecture("resnet18", num_classes=4), in_channels=1))
     x, labels = torch.rand(8, 1, 64, 64), torch.arange(8) % 4
     gradients = []
+    ways, chosen = [], Conv2d._way
+    monkeypatch.setattr(Conv2d, "_way", lambda self, *given: ways.append(chosen(self, *given)) or ways[-1])  # type: ignore[func-returns-value]
     for plain in (False, True):
         if plain:
+            assert len({way for way in ways if way}) == 3, "each way is taken somewhere"
             monkeypatch.setattr(Conv2d, "forward", nn.Conv2d.forward)
         model = backend.build(network).train()
         with torch.autocast("cpu", torch.bfloat16):
@@ -140,3 +143,28 @@ def test_a_net_trains_the_same_steps_by_it(monkeypatch: pytest.MonkeyPatch) -> N
     assert gradients[0].keys() == gradients[1].keys()
     for name, mine in gradients[0].items():
         assert F.cosine_similarity(mine, gradients[1][name], dim=0) > 0.9, name
+
+
+@pytest.mark.parametrize(("channels", "kernel", "side"), [((8, 12), 1, 6), ((32, 64), 3, 6), ((256, 8), 3, 3)])
+def test_gradients_of_gradients(channels: tuple[int, int], kernel: int, side: int) -> None:
+    torch.manual_seed(0)
+    conv, x = Conv2d(*channels, kernel, padding=kernel // 2, bias=False), torch.randn(2, channels[0], side, side)
+    found = []
+    for call in (Conv2d.forward, nn.Conv2d.forward):
+        shown = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            y = call(conv, shown)
+        firsts = torch.autograd.grad(y.float().square().sum(), [shown, conv.weight], create_graph=True)
+        found.append(torch.autograd.grad(sum(first.float().square().sum() for first in firsts), [shown, conv.weight]))
+    for mine, wanted in zip(*found, strict=True):
+        assert (mine - wanted).abs().max() <= 2 * ROUNDING * wanted.abs().max()
+
+
+@pytest.mark.parametrize(("channels", "kernel", "side"), [((8, 12), 1, 6), ((32, 64), 3, 6), ((256, 8), 3, 3)])
+def test_no_pictures_and_double_precision(channels: tuple[int, int], kernel: int, side: int) -> None:
+    conv = Conv2d(*channels, kernel, padding=kernel // 2, bias=False)
+    *found, _ = results(conv, torch.zeros(0, channels[0], side, side), half=True)
+    assert found[0].shape == (0, channels[1], side, side)
+    assert not found[2].any()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert conv.double()(torch.randn(2, channels[0], side, side, dtype=torch.float64)).dtype == torch.float64

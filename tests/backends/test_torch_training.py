@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -18,6 +19,7 @@ from residual.backends import torch as backend
 from residual.plan import plan
 from residual.recipe import Recipe
 from residual.variants import VARIANTS
+from residual.weights import Weights
 from tests.nets import DISTINCT, SMALL, images, random_weights, scaled_down
 
 
@@ -197,17 +199,36 @@ def _parted(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     return [p for p in model.parameters() if p.ndim > 1], [p for p in model.parameters() if p.ndim <= 1]
 
 
-def test_training_imports_no_compiler() -> None:
+def test_training_imports_no_compiler(tmp_path: Path) -> None:
     """PyTorch's optimizers, and its tensors without memory, import it when they are used: two seconds of every start."""
     script = """
-import sys, numpy, torch
-from residual.architecture import Architecture
-from residual.backends import torch as backend
-from residual.plan import plan
-from residual.recipe import Recipe
-model = backend.build(plan(Architecture(depths=(1,), inner_widths=(8,), out_widths=(8,), strides=(1,), stem="cifar", stem_width=8)))
-list(backend.fit(model, [[(numpy.ones((4, 3, 8, 8), numpy.float32), numpy.zeros(4, numpy.int64))]], Recipe()))
+import sys, residual
+residual.train("digits", model="cifar_resnet8", epochs=1, precision="bfloat16", ema=0.9, views="mirrored", out=sys.argv[1])
 sys.exit(" ".join({"torch._dynamo", "torch._inductor", "sympy"} & set(sys.modules)) or 0)
 """
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_momentum_goes_on_in_every_layout_of_memory(layout: torch.memory_format) -> None:
+    x, y = images(plan(SMALL), 8, 8, 4), np.asarray([0, 1, 2, 3])
+    batches, recipe = [[(x, y)], [(x, y)]], Recipe(learning_rate=0.05, warmup=0.0)
+    whole, parts = (_model().to(memory_format=layout) for _ in range(2))  # type: ignore[call-overload]
+    list(backend.fit(whole, batches, recipe))
+    velocity: Weights = {}
+    next(backend.fit(parts, batches, recipe, velocity=velocity))
+    list(backend.fit(parts, batches, recipe, velocity=velocity, first=1))
+    for name, value in backend.get_weights(whole).items():
+        assert np.array_equal(backend.get_weights(parts)[name], value), name
+
+
+def test_a_model_is_built_of_any_arrays_and_on_the_cpu() -> None:
+    network = plan(SMALL)
+    weights = random_weights(network)
+    odd = {name: np.asfortranarray(value[::-1].astype(">f8"))[::-1] for name, value in weights.items()}
+    with torch.device("meta"):
+        model = backend.build(network, weights=odd)
+    assert {(value.device.type, value.is_contiguous()) for value in model.state_dict().values()} == {("cpu", True)}
+    assert all(np.array_equal(value, weights[name]) for name, value in backend.get_weights(model).items())
+    assert not any(np.shares_memory(value.numpy(), odd[name]) for name, value in model.state_dict().items() if name in odd)

@@ -124,8 +124,11 @@ def build(network: Network, seed: int = 0, *, weights: Weights | None = None) ->
     core.check(network, values)
     with torch.device("meta"):
         model = ResidualNet(network)
-    counters = {name: torch.zeros(value.shape, dtype=value.dtype) for name, value in model.state_dict().items() if name not in values}
-    model.load_state_dict(counters | {name: torch.tensor(value, dtype=torch.float32) for name, value in values.items()}, assign=True)
+    counters = {
+        name: torch.zeros(value.shape, dtype=value.dtype, device="cpu") for name, value in model.state_dict().items() if name not in values
+    }
+    copies = {name: torch.from_numpy(np.array(value, np.float32, order="C")) for name, value in values.items()}
+    model.load_state_dict(counters | copies, assign=True)
     return model.eval()
 
 
@@ -187,7 +190,8 @@ def fit(model: ResidualNet, batches: Batches, recipe: Recipe, *, velocity: Weigh
     names = {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
     for parameter, name in names.items():
         if velocity:
-            chosen.state[parameter]["momentum_buffer"] = torch.from_numpy(velocity[name].copy()).to(device)
+            held = torch.empty_like(parameter, requires_grad=False)  # as it lies in memory: so the optimizer's step reads both
+            chosen.state[parameter]["momentum_buffer"] = held.copy_(torch.from_numpy(velocity[name]))
     total, step = sum(map(len, batches)), sum(map(len, batches[:first]))
     for number, epoch in enumerate(batches[first:], first + 1):
         model.train()

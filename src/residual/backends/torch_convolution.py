@@ -53,20 +53,19 @@ class _Pointwise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, _: int, places: list[int]) -> Tensor:
-        rows = x[:, :, ::stride, ::stride].permute(0, 2, 3, 1).reshape(-1, x.shape[1])
-        ctx.save_for_backward(rows, weight)
-        ctx.geometry = x.shape, stride, places
-        return (rows @ flat(weight).t()).view(len(x), *places, len(weight)).permute(0, 3, 1, 2)
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = stride, places
+        return (every(x, stride) @ flat(weight).t()).view(len(x), *places, len(weight)).permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
-        (rows, weight), (shape, stride, places) = ctx.saved_tensors, ctx.geometry
-        to_rows = gradient.permute(0, 2, 3, 1).reshape(-1, len(weight))
-        to_weight = (to_rows.t() @ rows).view(len(weight), 1, 1, -1).permute(0, 3, 1, 2)
+        (x, weight), (stride, places) = ctx.saved_tensors, ctx.geometry
+        to_rows = every(gradient, 1)
+        to_weight = (to_rows.t() @ every(x, stride)).view(len(weight), 1, 1, -1).permute(0, 3, 1, 2)
         if not ctx.needs_input_grad[0]:
             return None, to_weight, None, None, None
-        to_x = (to_rows @ flat(weight)).view(len(gradient), *places, 1, 1, -1)
-        return folded(to_x, shape, stride, 0), to_weight, None, None, None
+        to_x = (to_rows @ flat(weight)).view(len(x), *places, 1, 1, x.shape[1])
+        return folded(to_x, x.shape, stride, 0), to_weight, None, None, None
 
 
 class _Product(torch.autograd.Function):
@@ -83,12 +82,12 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
         (x, weight), (stride, padding, places) = ctx.saved_tensors, ctx.geometry
         kernel = weight.shape[2]
-        rows = gradient.permute(0, 2, 3, 1).reshape(-1, len(weight))
+        rows = every(gradient, 1)
         to_weight = rows.t() @ patches(x, kernel, stride, padding, places)
         to_weight = to_weight.view(len(weight), kernel, kernel, -1).permute(0, 3, 1, 2)
         if not ctx.needs_input_grad[0]:
             return None, to_weight, None, None, None
-        to_x = folded((rows @ flat(weight)).view(len(x), *places, kernel, kernel, -1), x.shape, stride, padding)
+        to_x = folded((rows @ flat(weight)).view(len(x), *places, kernel, kernel, x.shape[1]), x.shape, stride, padding)
         return to_x, to_weight, None, None, None
 
 
@@ -115,7 +114,14 @@ class _Joined(torch.autograd.Function):
 
 
 def _in_bfloat16(x: Tensor) -> bool:
-    return x.dtype == torch.bfloat16 or (torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16)
+    if x.dtype == torch.float32:
+        return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return x.dtype == torch.bfloat16
+
+
+def every(x: Tensor, stride: int) -> Tensor:
+    """N C H W -> (N H/s W/s) x C, every `stride`-th place: a view for a stride of 1 where it is channels last."""
+    return x[:, :, ::stride, ::stride].permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def flat(weight: Tensor) -> Tensor:
@@ -129,7 +135,7 @@ def patches(x: Tensor, kernel: int, stride: int, padding: int, places: list[int]
     count, height, width, channels = x.shape
     row = width * channels  # of the strides, which the compiler would not let us ask for
     shape, strides = (count, *places, kernel, kernel, channels), (height * row, stride * row, stride * channels, row, channels, 1)
-    return x.as_strided(shape, strides).reshape(-1, kernel * kernel * channels)
+    return x.as_strided(shape, strides).flatten(3).flatten(0, 2)
 
 
 def folded(d: Tensor, shape: torch.Size, stride: int, padding: int) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from residual.backends import torch_winograd as winograd
 from residual.layers import Conv
 
 
@@ -20,6 +21,7 @@ class Convolution:
         self.weight, self.bias = weight.double(), None if bias is None else bias.double()
         self.stride, self.padding, self.groups = [layer.stride] * 2, [layer.padding] * 2, layer.groups
         self.relu, self.fused, self.packed = False, False, False
+        self.tiled: winograd.Winograd | None = None
 
     def fold(self, scale: Tensor, shift: Tensor) -> None:
         """Makes it scale * conv(x) + shift."""
@@ -35,6 +37,9 @@ class Convolution:
             y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, 1, self.groups)
             return y.relu_() if self.relu else y
         self._pack(x)
+        if self.tiled is not None:
+            y = self.tiled(x)
+            return y.relu_() if self.relu else y
         found: Tensor = torch.ops.mkldnn._convolution_pointwise.default(
             x, self.weight, self.bias, self.padding, self.stride, [1, 1], self.groups, "relu" if self.relu else "none", [], None
         )
@@ -46,6 +51,9 @@ class Convolution:
             y = self(x).add_(other)
             return y.relu_() if relu else y
         self._pack(x)
+        if self.tiled is not None:
+            y = other.add_(self.tiled(x))
+            return y.relu_() if relu else y
         found: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
             other, x, self.weight, self.bias, self.padding, self.stride, [1, 1], self.groups,
             "add", 1.0, "relu" if relu else None, [], None,
@@ -53,12 +61,17 @@ class Convolution:
         return found
 
     def _pack(self, x: Tensor) -> None:
-        """Lays the weight out, once, as oneDNN likes it best for the first shape it sees; others are right too."""
-        if not self.packed:
+        """Lays the weight out, once, as is fastest for the first shape it sees; others are right too."""
+        if self.packed:
+            return
+        plain = self.weight.shape[2:] == (3, 3) and (*self.stride, *self.padding, self.groups) == (1, 1, 1, 1, 1)
+        if plain and x.dtype == torch.float32 and winograd.pays(self.weight, x.shape):
+            self.tiled, self.weight = winograd.Winograd(self.weight, self.bias), torch.empty(0)
+        else:
             self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(  # type: ignore[call-arg]
                 self.weight.to_mkldnn(), self.padding, self.stride, [1, 1], self.groups, x.shape
             )
-            self.packed = True
+        self.packed = True
 
 
 @cache

@@ -1,0 +1,119 @@
+"""Winograd's convolution gives what a convolution gives, within whole nets too, and is taken only where it pays."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from residual.backends import torch as backend
+from residual.backends import torch_winograd
+from residual.backends.torch_fused import Convolution, fused_works
+from residual.backends.torch_inference import inference_form
+from residual.backends.torch_winograd import Winograd, pays
+from residual.layers import Conv
+from residual.plan import plan
+from residual.reference import forward as reference
+from tests.nets import DISTINCT, images, random_weights
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 7, 9), (1, 3, 4, 4), (3, 4, 14, 13), (2, 1, 1, 1), (1, 2, 3, 17), (1, 4, 28, 28)])
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("biased", [True, False])
+def test_it_gives_what_a_convolution_gives(shape: tuple[int, int, int, int], last: bool, biased: bool) -> None:
+    stream = torch.Generator().manual_seed(0)
+    x, weight, bias = (torch.randn(size, generator=stream, dtype=torch.float64) for size in (shape, (6, shape[1], 3, 3), (6,)))
+    x = x.contiguous(memory_format=torch.channels_last) if last else x
+    found = Winograd(weight, bias if biased else None)(x)
+    assert torch.allclose(found, F.conv2d(x, weight, bias if biased else None, padding=1), rtol=0, atol=1e-12)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_float32_keeps_its_precision() -> None:
+    stream = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(8, 256, 14, 14, generator=stream), torch.randn(256, 256, 3, 3, generator=stream) / 48
+    wanted = F.conv2d(x.double(), weight.double(), padding=1)
+    for found in (Winograd(weight, None)(x), F.conv2d(x, weight, padding=1)):
+        assert (found - wanted).abs().max() <= 2e-5 * wanted.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("channels", "shape", "wanted"),
+    [
+        ((128, 128), (2, 128, 14, 14), True),
+        ((127, 128), (2, 128, 14, 14), False),
+        ((128, 127), (2, 127, 14, 14), False),
+        ((512, 512), (8, 512, 7, 7), False),
+        ((512, 256), (8, 256, 7, 7), True),
+        ((512, 256), (7, 256, 7, 7), False),  # 28 tiles
+        ((128, 128), (99, 128, 5, 6), False),  # four tiles for 30 places
+        ((128, 128), (99, 128, 3, 3), True),
+        ((128, 128), (99, 128, 2, 2), False),
+    ],
+)
+def test_it_is_taken_where_it_pays(channels: tuple[int, int], shape: tuple[int, int, int, int], wanted: bool) -> None:
+    assert pays(torch.empty(*channels, 3, 3), torch.Size(shape)) is wanted
+
+
+@pytest.mark.parametrize(
+    ("changes", "dtype", "wanted"),
+    [
+        ({}, torch.float32, True),
+        ({"stride": 2}, torch.float32, False),
+        ({"groups": 2}, torch.float32, False),
+        ({"kernel": 1, "padding": 0}, torch.float32, False),
+        ({"padding": 0}, torch.float32, False),
+        ({}, torch.bfloat16, False),
+    ],
+)
+def test_other_convolutions_are_left_alone(changes: dict[str, int], dtype: torch.dtype, wanted: bool) -> None:
+    if not fused_works(dtype):
+        pytest.skip("oneDNN's fused convolutions do not take this type of number on this processor")
+    layer = replace(Conv(name="tried", in_channels=128, out_channels=128, kernel=3, stride=1, padding=1, groups=1, bias=False), **changes)
+    weight = torch.randn(128, 128 // layer.groups, layer.kernel, layer.kernel)
+    conv = Convolution(layer, weight, None)
+    conv.ready(dtype, fused=True)
+    x = torch.randn(8, 128, 9, 9).to(dtype).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        y = conv(x)
+    assert (conv.tiled is not None) is wanted
+    exact = F.conv2d(x.double(), weight.to(dtype).double(), None, layer.stride, layer.padding, 1, layer.groups)
+    assert (y - exact).abs().max() <= (0.02 if dtype == torch.bfloat16 else 2e-5) * exact.abs().max()
+
+
+@pytest.mark.skipif(not fused_works(torch.float32), reason="without oneDNN the fast form leaves convolutions as they are")
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "preact_resnet50", "cifar_resnet20", "resnet18_d2l", "se_resnet50"])
+def test_whole_nets_equal_the_reference(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Additions, ReLUs and other sizes of pictures and of batches after the first too."""
+    monkeypatch.setattr(torch_winograd, "_CHANNELS", 1)
+    monkeypatch.setattr(torch_winograd, "_TILES", 1)
+    taken, plain = [], Winograd.__call__
+    monkeypatch.setattr(Winograd, "__call__", lambda self, x: taken.append(1) or plain(self, x))  # type: ignore[func-returns-value]
+    network = plan(DISTINCT[name])
+    model = backend.build(network, weights=random_weights(network))
+    form = inference_form(model)
+    for count, height, width in ((3, 41, 56), (1, 41, 56), (2, 33, 48)):
+        x = images(network, height, width, count)
+        wanted = torch.from_numpy(reference(network, backend.get_weights(model), x)["logits"])
+        assert (form(torch.from_numpy(x)) - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+    assert taken
+
+
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+@pytest.mark.parametrize("half", [False, True])
+def test_its_products_are_exact_whatever_is_allowed_around_it(precision: str, half: bool) -> None:
+    stream = torch.Generator().manual_seed(0)
+    conv = Winograd(torch.randn(16, 128, 3, 3, generator=stream), None)
+    x = torch.randn(4, 128, 9, 9, generator=stream)
+    wanted = conv(x)
+    torch.set_float32_matmul_precision(precision)
+    try:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            assert torch.equal(conv(x), wanted)
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_no_pictures() -> None:
+    assert Winograd(torch.randn(6, 4, 3, 3), torch.randn(6))(torch.zeros(0, 4, 7, 9)).shape == (0, 6, 7, 9)
