@@ -3,8 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from residual.cost import cost
-from residual.training.ladder import ladder
+from residual.training.choose import _climbed
+from residual.training.ladder import Rung, ladder
+from residual.training.machine import Way
 
 from .test_recipes import DIGITS, FASHION, chosen
 
@@ -47,3 +51,29 @@ def test_without_a_time_a_large_net_gets_the_epochs_it_is_worth(monkeypatch: Any
     found = chosen(FASHION, {"data_pruning": 0.0})
     rung = next(rung for rung in ladder((28, 28), FASHION, True) if rung.architecture == found.architecture)
     assert found.recipe.epochs == rung.worth == 8
+
+
+@pytest.mark.parametrize(
+    ("down", "fitting", "taken", "looked_at"),
+    [
+        (False, {0, 1, 2}, 2, [0, 1, 2]),
+        (False, {0, 2}, 0, [0, 1]),
+        (False, set(), 0, [0, 1]),
+        (True, {0, 1, 2}, 2, [2]),
+        (True, {0, 1}, 1, [2, 0, 1, 2]),
+        (True, set(), 0, [2, 0, 1]),
+    ],
+)
+def test_the_last_rung_that_fits_is_taken(down: bool, fitting: set[int], taken: int, looked_at: list[int]) -> None:
+    rungs = ladder((8, 8), DIGITS, False)
+    seen = list[int]()
+
+    def tried(rung: Rung) -> Way:
+        seen.append(rungs.index(rung))
+        return Way(rate=100.0 * (1 + rungs.index(rung)), channels_last=True, half=False)
+
+    rung, way = _climbed(rungs, tried, lambda rung, _: rungs.index(rung) in fitting, down=down)
+    assert len(rungs) == 3
+    assert rung is rungs[taken]
+    assert way.rate == 100.0 * (1 + taken)
+    assert seen == looked_at

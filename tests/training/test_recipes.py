@@ -283,7 +283,7 @@ def test_a_net_is_tried_for_less_than_it_is_trained(monkeypatch: Any) -> None:
         return 1000.0
 
     monkeypatch.setattr("residual.training.machine.training_rate", rate)
-    for time, most in ((2.0, 0.05), (60.0, 0.3), (0.0, 0.3)):
+    for time, data, most in ((2.0, FASHION, 0.05), (60.0, FASHION, 0.3), (0.0, FASHION, 0.3), (60.0, DIGITS, 0.3), (0.0, DIGITS, 0.05)):
         tried.clear()
-        choose(RECIPES["default"].recipe, True, {"time": time, "compile": False}, FASHION, SLOW)
+        choose(RECIPES["default"].recipe, True, {"time": time, "compile": False}, data, SLOW)
         assert set(tried) == {most}

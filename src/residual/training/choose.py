@@ -4,6 +4,7 @@ A residual net is sized by trying: the largest whose measured training steps sti
 """
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 from residual.architecture import Architecture
 from residual.cost import cost
 from residual.recipe import Recipe, adjusted
-from residual.training.ladder import MANY, SMALL, Data, in_patches, ladder, wanted_epochs
+from residual.training.ladder import MANY, SMALL, Data, Rung, in_patches, ladder, wanted_epochs
 from residual.training.machine import Machine, Trial, Way, pays, settle_threads, training_rate, training_way
 from residual.variants import architecture
 from residual.weights import SavedModel
 
 PATIENT_SECONDS = 120.0  # what a training may take where the user names neither time nor epochs
 _BATCH, _SMALLEST, _STEPS = 128, 64, 500  # the largest batch; halved where there would be fewer steps: docs/performance.md
+_FEW = 5_000  # pictures below which a training is short
 _LONG = 600.0  # seconds of training from which it is tried whether compiling pays: it costs a minute to find out
 
 
@@ -47,7 +49,7 @@ def choose(
     recipe, reasons = adjusted(base, fixed), list[str]()
     halves = _halves(recipe.precision, machine)
     size = start.preprocessing.size if start and start.preprocessing else _image_size(recipe, data, machine, reasons)
-    if settle_threads(ladder(size, data, False)[1].architecture, size, Trial(batch=16, seconds=_seconds(recipe))):
+    if settle_threads(ladder(size, data, False)[1].architecture, size, Trial(batch=16, seconds=_seconds(recipe, data))):
         reasons.append("Threads: one; something else keeps a processor busy, and on all of them training was slower.")
     if fit:
         recipe = _fitted(recipe, _batch(data, _BATCH), fixed)
@@ -194,13 +196,13 @@ def _way(
 ) -> Way:  # fmt: skip
     """How `arch` trains fastest, by steps of not more pictures than training holds at a time."""
     batch = min(data.count, max(1, recipe.batch_size // recipe.accumulate), _BATCH if max(size) <= SMALL else 16)
-    trial = Trial(batch=batch, seconds=_seconds(recipe), frozen=recipe.first_layer == "frozen")
+    trial = Trial(batch=batch, seconds=_seconds(recipe, data), frozen=recipe.first_layer == "frozen")
     return training_way(arch, size, trial, halves=halves, layouts=layouts)
 
 
-def _seconds(recipe: Recipe) -> float:
+def _seconds(recipe: Recipe, data: Data) -> float:
     """Seconds of steps to try a net: less where the whole training is short."""
-    return min(0.3, recipe.time / 40) if recipe.time else 0.3
+    return min(0.3, (recipe.time or (PATIENT_SECONDS if data.count >= _FEW else 2.0)) / 40)
 
 
 def _sized(
@@ -210,19 +212,22 @@ def _sized(
     rungs, most = ladder(size, data, recipe.first_layer == "frozen"), recipe.epochs if "epochs" in fixed else None
     seconds, wanted = recipe.time or PATIENT_SECONDS, most or wanted_epochs(data)
     layouts = (recipe.channels_last,) if "channels_last" in fixed else (True, False)
-    count, arch, fastest = data.count * (1 - recipe.validation), None, rungs[0].architecture
-    for rung in rungs:
-        tried = _way(recipe, data, rung.architecture, size, halves, layouts)
-        if arch is not None and count * min(most or rung.worth, rung.worth) / tried.rate > seconds:
-            break
-        arch, way, worth = rung.architecture, tried, rung.worth
-    assert arch is not None
+    count, fastest = data.count * (1 - recipe.validation), rungs[0].architecture
+
+    def tried(rung: Rung) -> Way:
+        return _way(recipe, data, rung.architecture, size, halves, layouts)
+
+    def fits(rung: Rung, way: Way) -> bool:
+        return count * min(most or rung.worth, rung.worth) / way.rate <= seconds
+
+    rung, way = _climbed(rungs, tried, fits, down=data.count < _FEW)
+    arch, worth = rung.architecture, rung.worth
     wanted = most or max(wanted, ceil(worth))
     passes = seconds * way.rate / count
     why = f"the largest that sees every picture often enough for its size in {seconds:.0f} s, {passes:.1f} times"
     if arch == fastest and passes < wanted:
         why = f"the fastest there is; it sees every picture {passes:.1f} times in {seconds:.0f} s"
-    elif data.count < 5_000 and arch == rungs[-1].architecture:
+    elif data.count < _FEW and arch == rungs[-1].architecture:
         why = f"as wide as so few pictures call for; it sees each {wanted} times"
     epochs = recipe.epochs if "epochs" in fixed else min(max(1, int(passes)), wanted)
     reasons.append(
@@ -230,6 +235,22 @@ def _sized(
         f"{way.rate:,.0f} pictures/s here: {why}."
     )
     return arch, epochs, way
+
+
+def _climbed(
+    rungs: Sequence[Rung], tried: Callable[[Rung], Way], fits: Callable[[Rung, Way], bool], *, down: bool
+) -> tuple[Rung, Way]:  # fmt: skip
+    """The last of the rungs that fit, or the first of all, and how it trains. With `down` the last one is tried first, which for few
+    pictures nearly always fits: trials take as long as a tenth of such a training."""
+    if down and fits(rungs[-1], way := tried(rungs[-1])):
+        return rungs[-1], way
+    taken, kept = rungs[0], tried(rungs[0])
+    for rung in rungs[1:]:
+        way = tried(rung)
+        if not fits(rung, way):
+            break
+        taken, kept = rung, way
+    return taken, kept
 
 
 def _pays_to_compile(recipe: Recipe, arch: Architecture, size: tuple[int, int], seconds: float, half: bool, reasons: list[str]) -> bool:

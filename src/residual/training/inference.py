@@ -1,5 +1,6 @@
 """Running a trained model over many pictures: one function, which validation, the final test and prediction share."""
 
+import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -50,15 +51,16 @@ def device_of(model: Any) -> torch.device:
 
 
 def seconds_of(model: ResidualNet, feed: Feed, normalise: Normaliser, *, size: tuple[int, int], batch: int, half: bool) -> float:
-    """About how long `logits` takes: one batch, after one that is not counted, times the number of batches."""
-    chunks, scores = chunked(np.arange(len(feed)), batch), scorer(model, half=half)
-    for turn in range(2):
+    """About how long `logits` takes: the median of up to three batches, after one that is not counted, times the number of batches."""
+    chunks, scores, seconds = chunked(np.arange(len(feed)), batch), scorer(model, half=half), list[float]()
+    for _turn in range(4 if len(chunks) > 1 else 1):
         began = time.perf_counter()
         for pictures, _, _ in feed.read(chunks[:1]):
             scores(centre_cut(normalise(pictures), size)).cpu()
-        if turn == 0 and len(chunks) == 1:
+        seconds.append(time.perf_counter() - began)
+        if sum(seconds[1:]) > 0.3:
             break
-    return (time.perf_counter() - began) * len(chunks)
+    return statistics.median(seconds[1:] or seconds) * len(chunks)
 
 
 def autocast(device: torch.device, half: bool) -> AbstractContextManager[Any]:
