@@ -129,7 +129,9 @@ def test_picture_that_breaks_late_is_left_out_of_its_batch(tmp_path: Path, monke
 
 
 def test_best_epoch_is_kept_where_the_recipe_says_so(tmp_path: Path) -> None:
-    run = residual.train("digits", "cifar_resnet8", out=tmp_path / "run", epochs=4, batch_size=64, keep="best", learning_rate=0.5)
+    run = residual.train(
+        "digits", "cifar_resnet8", out=tmp_path / "run", epochs=4, batch_size=64, keep="best", learning_rate=0.5, precision="float32"
+    )
     ends = list(run.events())
     best = max(end.validation_accuracy or 0 for end in ends)
     assert run.record["result"]["validation_accuracy"] == best
