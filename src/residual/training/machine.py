@@ -52,7 +52,7 @@ def machine() -> Machine:
 
 def _multiplies_bfloat16() -> bool:
     """Whether the processor has AMX or AVX-512 for it; elsewhere PyTorch takes it apart, which is slower than float32."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in every PyTorch that we run on
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every PyTorch that we run on
     return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
 
