@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from residual.data import CATALOG, Entry, Frame, Lazy, decode, look, open_source
+from residual.data import parquet as parquet_module
 from residual.data.hub import open_hub
 from tests.data.makers import parquet, pixels, shared
 
@@ -97,7 +98,10 @@ def test_other_things_are_refused() -> None:
 @pytest.mark.parametrize(
     "place", ["data/train-00000-of-00001.parquet", "train-00000-of-00001.parquet", "train.parquet", "sub/train-a.parquet"]
 )
-def test_parquet_layouts(tmp_path: Path, cache: Path, place: str) -> None:
+@pytest.mark.parametrize("mapped", [False, True])
+def test_parquet_layouts(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, place: str, mapped: bool) -> None:
+    if mapped:
+        monkeypatch.setattr(parquet_module, "_SMALL", 0)
     parquet(tmp_path / place, [1, 0, 1, 0], names=("cat", "dog"))
     parquet((tmp_path / place).parent / "test-00000-of-00001.parquet", [0, 1], names=("cat", "dog"), start=70)
     before = sorted(tmp_path.rglob("*"))
@@ -107,7 +111,44 @@ def test_parquet_layouts(tmp_path: Path, cache: Path, place: str) -> None:
     assert source.splits["test"].names == ["test[0]", "test[1]"]
     np.testing.assert_array_equal(np.asarray(source.splits["test"].picture(1)), pixels(71))
     assert sorted(tmp_path.rglob("*")) == before
-    assert list(cache.rglob("*.arrow"))
+    assert bool(list(cache.rglob("*.arrow"))) == mapped
+
+
+def test_small_parquet_needs_no_datasets(tmp_path: Path) -> None:
+    """Its import takes longer than all else that opening does."""
+    parquet(tmp_path / "train.parquet", [0, 1] * 5, names=("a", "b"))
+    code = f"import sys; from residual.data import open_source; open_source({str(tmp_path)!r}); sys.exit('datasets' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("names", [("a", "b"), ()])
+@pytest.mark.parametrize("plain", [False, True])
+def test_features_are_those_that_datasets_tells(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, mapped: bool, names: tuple[str, ...], plain: bool
+) -> None:
+    """Columns of pictures or of plain bytes, with class names and without, read in both ways."""
+    import pyarrow.parquet
+
+    path = parquet(tmp_path / "train.parquet", [0, 1] * 5, names=names)
+    if plain:
+        table = pyarrow.parquet.read_table(path)
+        cells = pyarrow.array([cell["bytes"] for cell in table["image"].to_pylist()], pyarrow.large_binary())
+        pyarrow.parquet.write_table(table.set_column(0, "image", cells).replace_schema_metadata(None), path)
+    monkeypatch.setattr(parquet_module, "_SMALL", 0 if mapped else 2**30)
+    source = open_source(tmp_path)
+    assert source.classes == (("0", "1") if plain or not names else names)
+    train = source.splits["train"]
+    np.testing.assert_array_equal(np.asarray(train.picture(0)), pixels(int(train.rows[0])))
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_shards_with_other_columns_are_refused(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, mapped: bool) -> None:
+    parquet(tmp_path / "train-00000-of-00002.parquet", [0, 1] * 5)
+    parquet(tmp_path / "train-00001-of-00002.parquet", [0, 1] * 5, image="picture")
+    monkeypatch.setattr(parquet_module, "_SMALL", 0 if mapped else 2**30)
+    with pytest.raises(ValueError, match=r"cannot be read \(.*\); copy or download train-00000-of-00002\.parquet again"):
+        open_source(tmp_path)
 
 
 def test_parquet_shards_in_order_and_without_class_names(tmp_path: Path, cache: Path) -> None:
@@ -123,7 +164,9 @@ def test_parquet_shards_in_order_and_without_class_names(tmp_path: Path, cache: 
             np.testing.assert_array_equal(np.asarray(records.picture(index)), pixels(row if row < 6 else row + 4))
 
 
-def test_records_and_lazy_travel_light(tmp_path: Path, cache: Path) -> None:
+@pytest.mark.parametrize("mapped", [False, True])
+def test_records_and_lazy_travel_light(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, mapped: bool) -> None:
+    monkeypatch.setattr(parquet_module, "_SMALL", 0 if mapped else 2**30)
     parquet(tmp_path / "train.parquet", [0, 1] * 100, names=("a", "b"))
     records = open_source(tmp_path).splits["train"]
     packed = pickle.dumps(Lazy(records=records, frame=Frame(size=(8, 8), channels=3)))
@@ -193,7 +236,11 @@ def wrong(root: Path, case: str) -> None:
         ("not a number", r"no column of class labels; its columns are image, label"),
     ],
 )
-def test_parquet_mistakes(tmp_path: Path, cache: Path, case: str, sentence: str) -> None:
+@pytest.mark.parametrize("mapped", [False, True])
+def test_parquet_mistakes(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, case: str, sentence: str, mapped: bool
+) -> None:  # fmt: skip
+    monkeypatch.setattr(parquet_module, "_SMALL", 0 if mapped else 2**30)
     wrong(tmp_path, case)
     with pytest.raises(ValueError, match=sentence) as caught:
         open_source(tmp_path)

@@ -1,7 +1,7 @@
 """A local folder in the hub's parquet layout: FOLDER/data/train-*.parquet, FOLDER/train-*.parquet or FOLDER/train.parquet.
 
-The surprising thing: `datasets` rewrites parquet as a memory-mapped table in its own cache (or in a temporary folder where that
-cannot be written); nothing is ever written beside the data.
+The surprising thing: small files are read into memory, without `datasets`; large ones it rewrites as a memory-mapped table in its own
+cache (or in a temporary folder where that cannot be written). Nothing is ever written beside the data.
 """
 
 import os
@@ -15,8 +15,9 @@ from typing import Any
 from residual.data.digest import files_digest
 from residual.data.folder import SPLIT_NAMES
 from residual.data.records import Source
-from residual.data.table import find_columns, split_of, table_splits
+from residual.data.table import Table, find_columns, split_of, table_splits
 
+_SMALL = 256 * 2**20  # bytes of files up to which a split is read into memory
 _FILE = re.compile(r"(?P<split>[A-Za-z]+)(?:[-_.].*)?\.parquet", re.IGNORECASE)
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?\.parquet$")
 
@@ -104,14 +105,26 @@ def _table(paths: list[Path]) -> Any:
         except (pyarrow.ArrowException, OSError) as error:
             cause = str(error).splitlines()[0]
             raise ValueError(f"{path} is not a readable parquet file ({cause}); copy or download it again.") from error
+    try:
+        return Table(paths) if sum(path.stat().st_size for path in paths) <= _SMALL else _mapped(paths)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _unreadable(paths, error) from error
+
+
+def _mapped(paths: list[Path]) -> Any:
+    """The table on disk, as `datasets` writes it there."""
     with quiet_datasets() as datasets:
         try:
             return datasets.load_dataset(
                 "parquet", data_files={"train": [str(path) for path in paths]}, split="train", cache_dir=_cache(datasets)
             )
-        except (datasets.exceptions.DatasetsError, pyarrow.ArrowException, OSError) as error:
-            cause = str(error.__cause__ or error).splitlines()[0]
-            raise ValueError(f"{paths[0].parent} cannot be read ({cause}); copy or download {paths[0].name} again.") from error
+        except datasets.exceptions.DatasetsError as error:
+            raise _unreadable(paths, error.__cause__ or error) from error
+
+
+def _unreadable(paths: list[Path], error: BaseException) -> ValueError:
+    cause = str(error).splitlines()[0]
+    return ValueError(f"{paths[0].parent} cannot be read ({cause}); copy or download {paths[0].name} again.")
 
 
 def _cache(datasets: Any) -> str | None:

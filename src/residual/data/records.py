@@ -64,17 +64,17 @@ class FileStore:
 
 @final
 class ArrowStore:
-    """Pictures in a column of a `datasets.Dataset`, memory-mapped; `column` holds structs of bytes and path, or plain bytes.
+    """Pictures in a column of a table, in memory or mapped from disk; `column` holds structs of bytes and path, or plain bytes.
 
     Pickled, it is the paths of the table, not its bytes.
     """
 
-    def __init__(self, dataset: Any, column: str, split: str) -> None:
+    def __init__(self, table: Any, column: str, split: str) -> None:
         import pyarrow.compute
 
-        self._parts = (dataset, column, split)
+        self._parts = (table, column, split)
         self._split = split
-        self._cells = dataset.data.column(column)
+        self._cells = table.data.column(column)
         self._bytes = self._cells
         if pyarrow.types.is_struct(self._cells.type):
             self._bytes = pyarrow.compute.struct_field(self._cells, "bytes")

@@ -1,10 +1,13 @@
-"""Splits out of `datasets` tables, local or from the hub: which column holds pictures, which labels, which split is which.
+"""Splits out of tables, local or from the hub: which column holds pictures, which labels, which split is which.
 
-The surprising thing: pictures are never decoded by `datasets`; their encoded bytes are read from the memory-mapped table.
+The surprising thing: pictures are never decoded by `datasets`; their encoded bytes are read from the table. A small table is read into
+memory without that library, whose import takes a second and a half: `Table` and its features look like its own.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,64 @@ from residual.spelling import nearest
 
 _PICTURES = ("image", "img", "picture", "photo", "jpg", "png", "pixels")
 _LABELS = ("label", "labels", "fine_label", "class", "target")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A column of encoded pictures, as the file's metadata say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassLabel:
+    """A column of class indices and the classes' names, as the file's metadata say."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """A column of which only Arrow's type is known."""
+
+    dtype: str
+
+
+class Table:
+    """Parquet files, one under the other, in memory; with what is used of `datasets.Dataset`: `data`, a `pyarrow.Table`, and the features
+    of its columns. Pickled, it is the paths of the files, not their bytes.
+
+    Raises:
+        pyarrow.ArrowException, OSError: a file cannot be read, or has other columns than the first.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        import pyarrow.parquet
+
+        self._paths = tuple(paths)
+        self.data = pyarrow.concat_tables([pyarrow.parquet.read_table(path) for path in paths])
+        self.features = features_of(self.data.schema)
+
+    def __reduce__(self) -> tuple[type["Table"], tuple[tuple[Path, ...]]]:
+        return Table, (self._paths,)
+
+
+def features_of(schema: Any) -> dict[str, Any]:
+    """The features of a `pyarrow.Schema`: those that `datasets` wrote into its metadata, else what Arrow's types tell."""
+    try:
+        told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, KeyError, TypeError):
+        told = {}
+    return {field.name: _feature(field.type, told.get(field.name)) for field in schema}
+
+
+def _feature(kind: Any, told: Any) -> Any:
+    match told:
+        case {"_type": "Image"}:
+            return Image()
+        case {"_type": "ClassLabel", "names": [*names]}:
+            return ClassLabel(names=tuple(str(name) for name in names))
+    if kind.num_fields and str(kind).startswith("struct"):
+        return {field.name: Value(dtype=str(field.type)) for field in kind}
+    return Value(dtype=str(kind))
 
 
 @dataclass(frozen=True, kw_only=True)
