@@ -195,6 +195,29 @@ def test_the_optimizer_takes_the_steps_of_pytorch_in_every_layout_of_memory(name
         assert found.stride() == other.stride(), key
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_gradients_and_momenta_may_lie_otherwise_and_begin_later(layout: torch.memory_format) -> None:
+    models = [_model().to(memory_format=layout) for _ in range(2)]  # type: ignore[call-overload]
+    mine = backend.optimizer(models[0], Recipe(weight_decay=0.01, learning_rate=0.1))
+    groups = [{**group, "params": theirs} for group, theirs in zip(mine.param_groups, _parted(models[1]), strict=True)]
+    wanted = torch.optim.SGD([{**group, "fused": False} for group in groups])
+    for turn in range(4):
+        stream = torch.Generator().manual_seed(turn)
+        for place, (p, q) in enumerate(zip(models[0].parameters(), models[1].parameters(), strict=True)):
+            if turn == 0 and place % 3 == 0:
+                continue  # its first gradient comes later
+            q.grad = torch.randn(q.shape, generator=stream)
+            p.grad = q.grad.to(memory_format=(torch.channels_last, torch.contiguous_format)[turn % 2]) if p.ndim == 4 else q.grad.clone()
+        for optimizer in (mine, wanted):
+            optimizer.step()
+        state = mine.state_dict()
+        for value in state["state"].values():
+            value["momentum_buffer"] = value["momentum_buffer"].contiguous()
+        mine.load_state_dict(state)
+    for found, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        _close(found, other.detach(), 1e-6)
+
+
 def _parted(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     return [p for p in model.parameters() if p.ndim > 1], [p for p in model.parameters() if p.ndim <= 1]
 

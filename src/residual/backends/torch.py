@@ -3,10 +3,8 @@
 No block type is known here: a block runs the layer lists of its plan. torchvision's strict loading works both ways.
 """
 
-import inspect
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,8 @@ from torch.nn import functional as F
 
 from residual import weights as core
 from residual.backends.torch_convolution import Conv2d
+from residual.backends.torch_optimizer import optimizer as optimizer
+from residual.backends.torch_optimizer import set_learning_rate as set_learning_rate
 from residual.layers import (
     AvgPool,
     Block,
@@ -190,8 +190,7 @@ def fit(model: ResidualNet, batches: Batches, recipe: Recipe, *, velocity: Weigh
     names = {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
     for parameter, name in names.items():
         if velocity:
-            held = torch.empty_like(parameter, requires_grad=False)  # as it lies in memory: so the optimizer's step reads both
-            chosen.state[parameter]["momentum_buffer"] = held.copy_(torch.from_numpy(velocity[name]))
+            chosen.state[parameter]["momentum_buffer"] = torch.from_numpy(velocity[name]).to(device, copy=True)
     total, step = sum(map(len, batches)), sum(map(len, batches[:first]))
     for number, epoch in enumerate(batches[first:], first + 1):
         model.train()
@@ -211,33 +210,6 @@ def fit(model: ResidualNet, batches: Batches, recipe: Recipe, *, velocity: Weigh
             velocity.update({name: chosen.state[p]["momentum_buffer"].cpu().numpy().copy() for p, name in names.items()})
         steps = tuple(float(loss) for loss in losses)
         yield EpochEnd(epoch=number, steps=step, train_loss=sum(steps) / len(steps), train_accuracy=right / count, losses=steps)
-
-
-def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer; batch norm and biases are not decayed unless the recipe says so."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    matrices = [p for p in trained if p.ndim > 1 or recipe.decay_norm_and_bias]
-    vectors = [p for p in trained if p.ndim <= 1 and not recipe.decay_norm_and_bias]
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    groups = [group for group in groups if group["params"]]
-    kind: Any = torch.optim.SGD
-    kept: dict[str, Any] = {"momentum": recipe.momentum, "nesterov": recipe.nesterov and recipe.momentum > 0}
-    if recipe.optimizer == "adamw":
-        kind, kept = torch.optim.AdamW, {"betas": (recipe.momentum, 0.999)}
-    found: torch.optim.Optimizer = _eager(kind)(groups, lr=recipe.learning_rate, fused=True, **kept)
-    return found
-
-
-@cache
-def _eager(kind: Any) -> Any:
-    """`kind` without the wrappers that import PyTorch's compiler, two seconds of every training's start; no step of ours is compiled."""
-    bare = {name: inspect.unwrap(getattr(kind, name)) for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict", "step")}
-    return type(kind.__name__, (kind,), bare | {"step": torch.no_grad()(bare["step"])})
-
-
-def set_learning_rate(chosen: torch.optim.Optimizer, rate: float) -> None:
-    for group in chosen.param_groups:
-        group["lr"] = rate
 
 
 def _keeper(found: dict[str, Tensor], name: str) -> Any:
