@@ -23,6 +23,7 @@ import torch
 from torch.nn import functional as F
 
 from residual.backends import torch as backend
+from residual.backends.torch_convolution import in_layout
 from residual.cost import cost
 from residual.data import Decoded
 from residual.plan import plan
@@ -48,7 +49,7 @@ def written_by_hand(options: argparse.Namespace, *, last: bool, compiled: bool, 
             module.__class__ = torch.nn.Conv2d  # PyTorch's own, not the faster one that `build` takes
     call, chosen = torch.compile(model) if compiled else model, torch.optim.SGD(model.parameters(), 0.05)
     x = torch.rand(options.batch_size, model.plan.in_channels, options.image_size, options.image_size, device=device)
-    x, labels = x.contiguous(memory_format=layout), torch.randint(10, (len(x),), device=device)
+    x, labels = in_layout(x, channels_last=last), torch.randint(10, (len(x),), device=device)  # really so, for one channel too
 
     def step() -> None:
         chosen.zero_grad()

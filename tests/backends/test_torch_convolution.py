@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from residual.backends import torch as backend
-from residual.backends.torch_convolution import Conv2d, joined, parted, side_by_side
+from residual.backends.torch_convolution import Conv2d, in_layout, joined, parted, side_by_side
 from residual.plan import plan
 from residual.variants import architecture
 
@@ -168,3 +168,15 @@ def test_no_pictures_and_double_precision(channels: tuple[int, int], kernel: int
     assert not found[2].any()
     with torch.autocast("cpu", torch.bfloat16):
         assert conv.double()(torch.randn(2, channels[0], side, side, dtype=torch.float64)).dtype == torch.float64
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("was_last", [True, False])
+def test_the_layout_of_pictures_is_that_of_all_that_follows(channels: int, last: bool, was_last: bool) -> None:
+    """Pictures of one channel lie in both layouts alike; by their strides a convolution answers in the wrong one."""
+    x = torch.rand(2, 6, 5, channels).permute(0, 3, 1, 2) if was_last else torch.rand(2, channels, 6, 5)
+    found = in_layout(x, channels_last=last)
+    assert torch.equal(found, x)
+    answer = torch.nn.functional.conv2d(found, torch.rand(4, channels, 3, 3))
+    assert answer.is_contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

@@ -113,6 +113,15 @@ class _Joined(torch.autograd.Function):
         return parted(to_x, count, x.shape[3]) if wanted[0] else None, to_weight, None, None, None
 
 
+def in_layout(x: Tensor, *, channels_last: bool) -> Tensor:
+    """Pictures N C H W in that layout of memory. One channel lies in both alike, and its strides tell a convolution which to answer in."""
+    x = x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    if x.shape[1] > 1:
+        return x
+    height, width = x.shape[2:]
+    return x.as_strided(x.shape, (height * width, 1 if channels_last else height * width, width, 1))
+
+
 def _in_bfloat16(x: Tensor) -> bool:
     if x.dtype == torch.float32:
         return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16

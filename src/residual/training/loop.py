@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from residual.backends.torch import ResidualNet, set_learning_rate
+from residual.backends.torch_convolution import in_layout
 from residual.recipe import EpochEnd, Recipe, learning_rate
 from residual.training.augment import augment, colour_noise, mixed
 from residual.training.feed import Batch, Feed, Normaliser
@@ -163,7 +164,7 @@ def _step(state: State, setting: Setting, batch: Batch) -> tuple[Tensor, Tensor]
     of the whole data's: easy pictures that were kept count for those left out."""
     recipe = setting.recipe
     x, (first, second, share) = mixed(inputs(setting, batch, state.epoch), batch[1], recipe)
-    x = x.contiguous(memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
+    x = in_layout(x, channels_last=recipe.channels_last)
     state.optimizer.zero_grad(set_to_none=True)
     total, right = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
     parts = -(-len(x) // recipe.accumulate)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from residual.architecture import Architecture
 from residual.backends import torch as backend
+from residual.backends.torch_convolution import in_layout
 from residual.plan import plan
 from residual.recipe import Recipe
 
@@ -120,7 +121,7 @@ def training_rate(
     if trial.frozen:
         backend.freeze_stem(model)
     chosen, call = backend.optimizer(model, Recipe()), torch.compile(model) if compiled else model
-    x = torch.rand(trial.batch, arch.in_channels, *size, device=device).contiguous(memory_format=layout)
+    x = in_layout(torch.rand(trial.batch, arch.in_channels, *size, device=device), channels_last=channels_last)
     labels, seconds = torch.zeros(trial.batch, dtype=torch.int64, device=device), list[float]()
     for turn in range(8):
         began = time.perf_counter()
