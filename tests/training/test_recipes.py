@@ -90,7 +90,7 @@ def test_auto_grows_with_the_time() -> None:
     assert long.in_channels == 1
 
 
-@pytest.mark.parametrize(("pictures", "batch"), [(0, 128), (64_000, 128), (63_999, 64), (1, 64)])
+@pytest.mark.parametrize(("pictures", "batch"), [(0, 128), (7_680, 128), (7_679, 64), (1, 64)])
 def test_a_short_training_has_smaller_batches(pictures: float, batch: int) -> None:
     """0: as long as it takes."""
     assert largest_batch(pictures) == batch

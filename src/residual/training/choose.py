@@ -18,7 +18,7 @@ from residual.variants import architecture
 from residual.weights import SavedModel
 
 PATIENT_SECONDS = 120.0  # what a training may take where the user names neither time nor epochs
-_BATCH, _SMALLEST, _STEPS = 128, 64, 500  # the largest batch; halved where there would be fewer steps: docs/performance.md
+_BATCH, _SMALLEST, _STEPS = 128, 64, 60  # the largest batch; halved where there would be fewer steps: docs/performance.md
 _FEW = 5_000  # pictures below which a training is short
 _LONG = 600.0  # seconds of training from which it is tried whether compiling pays: it costs a minute to find out
 
@@ -184,7 +184,7 @@ def _batch(data: Data, most: int) -> dict[str, Any]:
 
 
 def largest_batch(pictures: float) -> int:
-    """The largest batch for a training that has time for so many pictures: 500 steps at least, where batches of 64 allow it."""
+    """The largest batch for a training that has time for so many pictures: 60 steps at least, where batches of 64 allow it."""
     size = _BATCH
     while size > _SMALLEST and 0 < pictures / size < _STEPS:
         size //= 2
