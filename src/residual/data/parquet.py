@@ -15,9 +15,9 @@ from typing import Any
 from residual.data.digest import files_digest
 from residual.data.folder import SPLIT_NAMES
 from residual.data.records import Source
-from residual.data.table import Table, find_columns, split_of, table_splits
+from residual.data.table import Table, features_of, find_columns, split_of, table_splits
 
-_SMALL = 256 * 2**20  # bytes of files up to which a split is read into memory
+_SMALL = 256 * 2**20  # bytes of a split, packed and unpacked, up to which it is read into memory
 _FILE = re.compile(r"(?P<split>[A-Za-z]+)(?:[-_.].*)?\.parquet", re.IGNORECASE)
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?\.parquet$")
 
@@ -40,7 +40,7 @@ def open_parquet(root: Path) -> Source:
     """The data set of a folder of parquet files; ValueError naming the file that is missing, broken or of unknown split."""
     files = parquet_files(root)
     groups = _grouped(files, root)
-    tables = {split: _table(paths) for split, paths in groups.items()}
+    tables = _tables(groups)
     columns = find_columns(tables["train"].features, str(root))
     for split, table in tables.items():
         if find_columns(table.features, f"The {split} split of {root}") != columns:
@@ -96,29 +96,49 @@ def _check_shards(split: str, paths: list[Path]) -> None:
             raise ValueError(f"{part} is missing beside {paths[0]}; copy it there.")
 
 
-def _table(paths: list[Path]) -> Any:
+def _tables(groups: dict[str, list[Path]]) -> dict[str, Any]:
+    """The table of each split: all in memory, where all are small and plain, else all mapped from disk."""
+    import pyarrow
+
+    features = {split: _small_features(paths) for split, paths in groups.items()}
+    if None in features.values():
+        return {split: _mapped(paths) for split, paths in groups.items()}
+    tables = {}
+    for split, paths in groups.items():
+        try:
+            tables[split] = Table(paths, features[split] or {})
+        except (pyarrow.ArrowException, OSError) as error:
+            raise _unreadable(paths, error) from error
+    return tables
+
+
+def _small_features(paths: list[Path]) -> dict[str, Any] | None:
+    """The features of a split that may be read into memory, or None; ValueError naming a file that is none of parquet's."""
     import pyarrow.parquet
 
+    schemas, size = [], 0
     for path in paths:
         try:
-            pyarrow.parquet.read_schema(path)
+            with pyarrow.parquet.ParquetFile(path) as file:
+                footer = file.metadata
+                schemas.append(file.schema_arrow)
         except (pyarrow.ArrowException, OSError) as error:
             cause = str(error).splitlines()[0]
             raise ValueError(f"{path} is not a readable parquet file ({cause}); copy or download it again.") from error
-    try:
-        return Table(paths) if sum(path.stat().st_size for path in paths) <= _SMALL else _mapped(paths)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise _unreadable(paths, error) from error
+        size += max(path.stat().st_size, sum(footer.row_group(k).total_byte_size for k in range(footer.num_row_groups)))
+    return features_of(schemas) if size <= _SMALL else None
 
 
 def _mapped(paths: list[Path]) -> Any:
     """The table on disk, as `datasets` writes it there."""
+    import pyarrow
+
     with quiet_datasets() as datasets:
         try:
             return datasets.load_dataset(
                 "parquet", data_files={"train": [str(path) for path in paths]}, split="train", cache_dir=_cache(datasets)
             )
-        except datasets.exceptions.DatasetsError as error:
+        except (datasets.exceptions.DatasetsError, pyarrow.ArrowException, OSError, TypeError) as error:  # TypeError: odd metadata
             raise _unreadable(paths, error.__cause__ or error) from error
 
 

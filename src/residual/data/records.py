@@ -1,6 +1,6 @@
 """One split of a data set, not decoded: the labels are at hand, the pictures stay where they are until somebody asks for one.
 
-The surprising thing: a split is a store (files, an Arrow table on disk, or an array) plus the rows that belong to it, so that
+The surprising thing: a split is a store (files, an Arrow table in memory or on disk, or an array) plus the rows that belong to it, so that
 cutting a test set copies no picture and a row keeps its original name.
 """
 

@@ -16,7 +16,7 @@ def screen(records: Records, *, workers: int = 0, progress: Progress | None = No
     """The pictures that cannot be read, in order; a damaged middle shows only when the picture is decoded."""
     if isinstance(records.store, ArrayStore):
         return ()
-    threads = workers if isinstance(records.store, FileStore) else 0  # reading files waits for the disk, a mapped table does not
+    threads = workers if isinstance(records.store, FileStore) else 0  # reading files waits for the disk, a table does not
     with strict_pillow():
         found = each_chunk(lambda chunk: _check(records, chunk), len(records), _CHUNK, workers=threads, progress=progress)
         return tuple(problem for problems in found for problem in problems)

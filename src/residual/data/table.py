@@ -41,41 +41,46 @@ class Value:
 
 
 class Table:
-    """Parquet files, one under the other, in memory; with what is used of `datasets.Dataset`: `data`, a `pyarrow.Table`, and the features
-    of its columns. Pickled, it is the paths of the files, not their bytes.
+    """Parquet files of one schema, one under the other, in memory; with what is used of `datasets.Dataset`: `data`, a `pyarrow.Table`, and
+    the features of its columns. Pickled, it is the paths of the files, not their bytes.
 
     Raises:
-        pyarrow.ArrowException, OSError: a file cannot be read, or has other columns than the first.
+        pyarrow.ArrowException, OSError: a file cannot be read.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], features: Mapping[str, Any]) -> None:
         import pyarrow.parquet
 
-        self._paths = tuple(paths)
+        self._parts = tuple(paths), features
         files = map(pyarrow.parquet.ParquetFile, paths)  # and not read_table, which imports pandas too
-        self.data = pyarrow.concat_tables([file.read() for file in files])
-        self.features = features_of(self.data.schema)
+        self.data, self.features = pyarrow.concat_tables([file.read() for file in files]), features
 
-    def __reduce__(self) -> tuple[type["Table"], tuple[tuple[Path, ...]]]:
-        return Table, (self._paths,)
+    def __reduce__(self) -> tuple[type["Table"], tuple[tuple[Path, ...], Mapping[str, Any]]]:
+        return Table, self._parts
 
 
-def features_of(schema: Any) -> dict[str, Any]:
-    """The features of a `pyarrow.Schema`: those that `datasets` wrote into its metadata, else what Arrow's types tell."""
+def features_of(schemas: Sequence[Any]) -> dict[str, Any] | None:
+    """The features of files of these `pyarrow.Schema`s: those that `datasets` wrote into the first one's metadata, else what Arrow's types
+    tell. None where they are not plain, and `datasets` itself must tell: schemas that differ, metadata that do not fit, encoded columns."""
+    first, *others = schemas
     try:
-        told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-    except (ValueError, KeyError, TypeError):
-        told = {}
-    return {field.name: _feature(field.type, told.get(field.name)) for field in schema}
+        told = json.loads(dict(first.metadata or {}).get(b"huggingface", b'{"info": {"features": {}}}'))["info"]["features"]
+        features = {field.name: _feature(field.type, told.get(field.name)) for field in first}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    plain = len(features) == len(first.names) and all(first.equals(other) for other in others)
+    return features if plain and None not in features.values() else None
 
 
 def _feature(kind: Any, told: Any) -> Any:
     match told:
         case {"_type": "Image"}:
-            return Image()
-        case {"_type": "ClassLabel", "names": [*names]}:
-            return ClassLabel(names=tuple(str(name) for name in names))
-    if kind.num_fields and str(kind).startswith("struct"):
+            return Image() if str(kind) == "struct<bytes: binary, path: string>" else None
+        case {"_type": "ClassLabel"}:
+            return ClassLabel(names=tuple(map(str, told["names"]))) if str(kind) == "int64" else None
+    if str(kind).startswith("dictionary"):
+        return None
+    if str(kind).startswith("struct"):
         return {field.name: Value(dtype=str(field.type)) for field in kind}
     return Value(dtype=str(kind))
 
@@ -159,9 +164,11 @@ def _classes(raw: Mapping[str, npt.NDArray[Any]], columns: Columns, where: str) 
 
 
 def _values(table: Any, column: str) -> npt.NDArray[Any]:
-    cells = table.data.column(column).to_pylist()  # its to_numpy imports pandas where it is installed, for 0.4 s
-    blank = None in cells
-    return np.asarray([-1 if cell is None else cell for cell in cells] if blank else cells, dtype=object if blank else None)
+    found = table.data.column(column)
+    cells, kind = found.to_pylist(), str(found.type)  # its to_numpy imports pandas where it is installed, for 0.4 s
+    if None in cells:
+        return np.asarray([-1 if cell is None else cell for cell in cells], dtype=object)
+    return np.asarray(cells, dtype=kind if kind.startswith(("int", "uint")) else None)
 
 
 def _blank(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
