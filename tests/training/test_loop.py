@@ -62,6 +62,17 @@ def test_learns_and_reports_each_epoch() -> None:
     assert state.finished(replace(BASE, epochs=6))
 
 
+@pytest.mark.parametrize("last", [True, False])
+def test_grey_pictures_reach_the_model_in_its_layout_whatever_was_done_to_them(last: bool) -> None:
+    """Erasing leaves strides by which a convolution answers in N C H W, the pictures themselves those of channels last."""
+    for changes in ({"erasing": 1.0}, {}):
+        state, setting = setup(replace(BASE, epochs=1, channels_last=last, **changes))
+        seen = list[int]()
+        state.model.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0].stride(1)))
+        list(fit(state, setting))
+        assert set(seen[:4]) == {1 if last else 64}
+
+
 def test_train_loss_is_the_mean_of_the_step_losses_and_counts_are_whole() -> None:
     _, ends = run(BASE)
     assert ends[0].train_loss == pytest.approx(np.mean(ends[0].losses))

@@ -23,7 +23,7 @@ from residual.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """`rate` is multiply-adds per second of a float32 (or, where `half`, bfloat16) matrix product of 1024 x 1024.
+    """`rate` is multiply-adds per second of a float32 (or, where `half`, bfloat16) matrix product of 1024 x 1024 (on a GPU of 4096 x 4096).
 
     `half`: bfloat16 may be faster; on a CPU it depends on the net (`training_way` tries it).
     """
