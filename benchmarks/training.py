@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from residual.backends import torch as backend
 from residual.backends.torch_convolution import in_layout
+from residual.backends.torch_training import training_form
 from residual.cost import cost
 from residual.data import Decoded
 from residual.plan import plan
@@ -73,7 +74,7 @@ def ours(options: argparse.Namespace, *, compiled: bool, half: bool) -> Step:
     preprocessing = Preprocessing(size=size, channels=channels, mean=(0.5,) * channels, std=(0.25,) * channels)
     setting = Setting(
         recipe=recipe, train=train, validation=None, normalise=Normaliser(preprocessing, device), size=size, device=device,
-        half=half, call=torch.compile(model) if compiled else model,
+        half=half, call=training_form(model, half=half, compiled=compiled),
     )  # fmt: skip
     events: Iterator[Any] = fit(State(model=model, optimizer=backend.optimizer(model, recipe)), setting)
 

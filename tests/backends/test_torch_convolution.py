@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from residual.backends import torch as backend
-from residual.backends.torch_convolution import Conv2d, in_layout, joined, parted, side_by_side
+from residual.backends import torch_convolution
+from residual.backends.torch_convolution import Conv2d, in_layout
+from residual.backends.torch_ways import Dense, joined, parted, side_by_side, way_of
 from residual.plan import plan
 from residual.variants import architecture
 
@@ -33,12 +35,14 @@ def results(conv: nn.Conv2d, x: Tensor, *, half: bool) -> tuple[Tensor, Tensor, 
 @pytest.mark.parametrize(
     ("way", "shape", "conv"),  # of the pictures, and output channels, kernel, stride, padding
     [
-        ("_Joined", (8, 48, 4, 5), (56, 3, 1, 1)), ("_Joined", (8, 32, 7, 10), (64, 3, 2, 1)), ("_Joined", (6, 32, 16, 13), (64, 3, 2, 1)),
-        ("_Joined", (3, 64, 5, 4), (32, 5, 1, 2)), ("_Joined", (12, 32, 13, 12), (64, 3, 1, 1)), ("_Joined", (4, 32, 11, 9), (64, 5, 3, 2)),
-        ("_Joined", (32, 64, 2, 3), (64, 3, 2, 1)), ("_Pointwise", (3, 8, 7, 12), (12, 1, 2, 0)),
-        ("_Pointwise", (3, 5, 3, 3), (3, 1, 1, 0)), ("_Pointwise", (2, 4, 40, 31), (6, 1, 3, 0)),
-        ("_Product", (3, 256, 3, 3), (32, 3, 1, 1)), ("_Product", (3, 256, 6, 5), (32, 3, 2, 1)),
-        ("_Product", (3, 260, 6, 7), (16, 3, 2, 0)), ("_Product", (3, 260, 1, 2), (16, 3, 1, 1)),
+        ("Joined", (8, 48, 4, 5), (56, 3, 1, 1)), ("Joined", (8, 32, 7, 10), (64, 3, 2, 1)), ("Joined", (6, 32, 16, 13), (64, 3, 2, 1)),
+        ("Joined", (3, 64, 5, 4), (32, 5, 1, 2)), ("Joined", (12, 32, 13, 12), (64, 3, 1, 1)), ("Joined", (4, 32, 11, 9), (64, 5, 3, 2)),
+        ("Joined", (32, 64, 2, 10), (64, 3, 2, 1)), ("Pointwise", (3, 8, 7, 12), (12, 1, 2, 0)),
+        ("Pointwise", (3, 5, 3, 3), (3, 1, 1, 0)), ("Pointwise", (2, 4, 40, 31), (6, 1, 3, 0)),
+        ("Product", (3, 256, 3, 3), (32, 3, 1, 1)), ("Product", (3, 256, 6, 5), (32, 3, 2, 1)),
+        ("Product", (3, 260, 6, 7), (16, 3, 2, 0)), ("Product", (3, 260, 1, 9), (16, 3, 1, 1)), ("Dense", (5, 12, 2, 2), (7, 3, 1, 1)),
+        ("Dense", (4, 6, 4, 3), (9, 3, 2, 1)), ("Dense", (3, 5, 4, 4), (4, 3, 1, 0)), ("Dense", (3, 300, 1, 1), (8, 3, 1, 1)),
+        ("Dense", (2, 4, 2, 8), (3, 5, 4, 2)),
     ],
 )  # fmt: skip
 def test_it_gives_what_a_convolution_gives(way: str, shape: tuple[int, int, int, int], conv: tuple[int, int, int, int], last: bool) -> None:
@@ -52,7 +56,7 @@ def test_it_gives_what_a_convolution_gives(way: str, shape: tuple[int, int, int,
     *found, made = results(mine, x, half=True)
     exact = nn.Conv2d(shape[1], *conv, bias=False).double()
     exact.load_state_dict(mine.state_dict())
-    assert made.name() == f"{way}Backward"
+    assert made.way.__name__ == way
     for value, wanted in zip(found, results(exact, x.double(), half=False)[:3], strict=True):
         assert value.shape == wanted.shape
         assert (value.double() - wanted).abs().max() <= ROUNDING * wanted.abs().max()
@@ -91,26 +95,38 @@ def test_the_compiler_traces_it_whole(channels: tuple[int, int], kernel: int, si
         assert (mine - theirs).abs().max() <= ROUNDING * theirs.abs().max()
 
 
+def test_a_picture_is_one_row_only_where_it_has_few_places() -> None:
+    def way(height: int, width: int, after: int, before: int, stride: int) -> object:
+        return way_of(torch.Size((2, before, height, width)), torch.Size((after, before, 3, 3)), stride, 1)[0]
+
+    assert way(2, 2, 256, 256, 1) is Dense
+    assert way(4, 4, 256, 128, 2) is Dense
+    assert way(2, 8, 8, 8, 4) is Dense
+    assert way(4, 4, 64, 64, 1) is not Dense, "16 places of an output"
+    assert way(3, 6, 64, 64, 3) is not Dense, "18 places of a picture"
+    assert way(2, 2, 512, 512, 1) is not Dense, "four million numbers"
+
+
 def way(conv: Conv2d, side: int, *, half: bool = True) -> str:
     """What computes the gradients of `conv` for pictures of side x side; "" where oneDNN's convolution does."""
     x = torch.randn(2, conv.in_channels, side, side, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        made = str(conv(x).grad_fn.name())
-    return made.removesuffix("Backward") if made.startswith("_") else ""
+        made = conv(x).grad_fn
+    return made.way.__name__ if made.name() == "_ByBackward" else ""
 
 
 def test_it_stands_aside_where_a_convolution_is_as_fast() -> None:
     conv = Conv2d(32, 64, 3, padding=1, bias=False)
-    assert way(conv, 12) == "_Joined"
+    assert way(conv, 12) == "Joined"
     assert way(conv, 13) == "", "13 places a row"
-    assert way(Conv2d(32, 64, 3, 2, padding=1, bias=False), 16) == "_Joined"
+    assert way(Conv2d(32, 64, 3, 2, padding=1, bias=False), 16) == "Joined"
     assert way(Conv2d(32, 64, 3, 2, padding=1, bias=False), 17) == "", "a row of 9 from 17"
     assert way(Conv2d(32, 63, 3, padding=1, bias=False), 12) == "", "too few channels"
     assert way(Conv2d(32, 64, 3, bias=False), 6) == "", "too little around it"
-    assert way(Conv2d(256, 8, 3, padding=1, bias=False), 3) == "_Product"
-    assert way(Conv2d(256, 8, 3, padding=1, bias=False), 4) == "_Joined", "16 places"
-    assert way(Conv2d(255, 9, 3, padding=1, bias=False), 3) == "_Joined"
-    assert way(Conv2d(4, 6, 1, bias=False), 40) == "_Pointwise"
+    assert way(Conv2d(256, 8, 3, padding=1, bias=False), 3) == "Product"
+    assert way(Conv2d(256, 8, 3, padding=1, bias=False), 4) == "Joined", "16 places"
+    assert way(Conv2d(255, 9, 3, padding=1, bias=False), 3) == "Joined"
+    assert way(Conv2d(4, 6, 1, bias=False), 40) == "Pointwise"
     assert way(Conv2d(4, 6, 1, padding=1, bias=False), 40) == ""
     assert way(conv, 6, half=False) == ""
     assert way(Conv2d(32, 64, 3, padding=1), 6) == "", "with a bias"
@@ -129,11 +145,17 @@ def test_a_net_trains_the_same_steps_by_it(monkeypatch: pytest.MonkeyPatch) -> N
     network = plan(replace(architecture("resnet18", num_classes=4), in_channels=1))
     x, labels = torch.rand(8, 1, 64, 64), torch.arange(8) % 4
     gradients = []
-    ways, chosen = [], Conv2d._way
-    monkeypatch.setattr(Conv2d, "_way", lambda self, *given: ways.append(chosen(self, *given)) or ways[-1])  # type: ignore[func-returns-value]
+    ways = set[Any]()
+
+    def noted(*given: Any) -> Any:
+        found = way_of(*given)
+        ways.add(found[0])
+        return found
+
+    monkeypatch.setattr(torch_convolution, "way_of", noted)
     for plain in (False, True):
         if plain:
-            assert len({way for way in ways if way}) == 3, "each way is taken somewhere"
+            assert {way.__name__ for way in ways - {None}} == {"Pointwise", "Product", "Joined"}
             monkeypatch.setattr(Conv2d, "forward", nn.Conv2d.forward)
         model = backend.build(network).train()
         with torch.autocast("cpu", torch.bfloat16):

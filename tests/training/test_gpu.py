@@ -9,6 +9,7 @@ import torch
 
 import residual
 from residual.backends import torch as backend
+from residual.backends.torch_training import training_form
 from residual.plan import plan
 from residual.preprocessing import Preprocessing
 from residual.training.feed import Normaliser, Resident
@@ -29,7 +30,16 @@ def test_no_step_waits_for_the_device() -> None:
         Resident(decoded(256), None, device),
         Normaliser(Preprocessing(size=(8, 8), channels=1, mean=(0.3,), std=(0.3,)), device),
     )
-    setting = Setting(recipe=recipe, train=feed, validation=None, normalise=normalise, size=(8, 8), device=device, half=True, call=model)
+    setting = Setting(
+        recipe=recipe,
+        train=feed,
+        validation=None,
+        normalise=normalise,
+        size=(8, 8),
+        device=device,
+        half=True,
+        call=training_form(model, half=True),
+    )
     events = fit(state, setting)
     assert isinstance(next(events), StepEnd)  # the first step allocates and picks kernels
     torch.cuda.set_sync_debug_mode("error")

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from residual.cost import cost
-from residual.training.choose import _climbed
+from residual.recipe import Recipe
+from residual.training.choose import _climbed, _held_out
 from residual.training.ladder import Rung, ladder
 from residual.training.machine import Way
 
@@ -77,3 +78,28 @@ def test_the_last_rung_that_fits_is_taken(down: bool, fitting: set[int], taken: 
     assert rung is rungs[taken]
     assert way.rate == 100.0 * (1 + taken)
     assert seen == looked_at
+
+
+def test_a_short_training_is_validated_on_fewer_pictures() -> None:
+    """So many that looking at them takes a twentieth of the time, at five times the rate of training, three times as long with shifts."""
+
+    def held(seconds: float, rate: float = 8_000.0, **changes: Any) -> tuple[dict[str, Any], list[str]]:
+        data, fixed = replace(FASHION, validated=changes.pop("validated", False)), changes.pop("fixed", {})
+        told, way = list[str](), Way(rate=rate, channels_last=True, half=True)
+        return _held_out(replace(Recipe(time=seconds, views="shifts"), **changes), data, way, fixed, told), told
+
+    share, told = held(2.0)
+    assert share == {"validation": round(2.0 / 20 * 5 * 8_000 / 3 / 60_000, 4)}
+    assert told == ["Validation: on 1,333 pictures only, so that it takes about a twentieth of 2 s."]
+    assert held(2.0, views="one")[0] == {"validation": round(4_000 / 60_000, 4)}
+    assert held(1.0, 800.0)[0] == {"validation": round(500 / 60_000, 4)}, "500 at least"
+    for unchanged in (
+        held(10.0), held(0.0), held(2.0, validated=True), held(2.0, fixed={"validation": 0.1}), held(2.0, validation=0.0),
+        held(2.0, validation=0.01),
+    ):  # fmt: skip
+        assert unchanged == ({}, [])
+
+
+def test_how_much_is_held_out_reaches_the_recipe() -> None:
+    assert 0 < chosen(FASHION, {"time": 1.0}).recipe.validation < 0.1
+    assert chosen(FASHION, {"time": 600.0}).recipe.validation == 0.1

@@ -44,7 +44,7 @@ def inference_form(model: ResidualNet, *, half: bool = False) -> Step:
     number) is run as it is, and so is one with weights that are not finite: oneDNN's ReLU makes 0 of NaN, which would hide them.
     `half` computes in bfloat16.
     """
-    if not _as_planned(model) or not _finite(model):
+    if not as_planned(model) or not _finite(model):
         return partial(_as_it_is, model, half)
     network, device = model.plan, next(model.parameters()).device
     dtype = torch.bfloat16 if half else torch.float32
@@ -59,6 +59,15 @@ def inference_form(model: ResidualNet, *, half: bool = False) -> Step:
         return max(int(_CACHED / (largest * dtype.itemsize)), torch.get_num_threads())
 
     return partial(_run, steps, dtype, together if device.type == "cpu" else None)
+
+
+def folded_layers(model: ResidualNet, layers: tuple[Layer, ...], *, half: bool) -> Step:
+    """What `layers` of the model do in evaluation mode, as they are now, on the CPU: a function of N C H W."""
+    dtype = torch.bfloat16 if half else torch.float32
+    maker = _Maker(tensors=model.state_dict(), dtype=dtype, fused=bool(torch.backends.mkldnn.enabled) and fused_works(dtype))
+    with torch.inference_mode():
+        steps = maker.chain(layers)
+    return lambda x: _through(steps, x.to(dtype).contiguous(memory_format=_LAST))
 
 
 def _run(steps: tuple[Step, ...], dtype: torch.dtype, together: Callable[[int, int], int] | None, x: Tensor) -> Tensor:
@@ -84,7 +93,7 @@ def _as_it_is(model: nn.Module, half: bool, x: Tensor) -> Tensor:
             module.training = training
 
 
-def _as_planned(model: ResidualNet) -> bool:
+def as_planned(model: ResidualNet) -> bool:
     """Whether a net built anew from the plan has the same modules, attributes and tensors, and nothing listens in."""
     if hooks._has_any_global_hook():  # type: ignore[no-untyped-call]
         return False

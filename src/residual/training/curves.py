@@ -14,6 +14,7 @@ import torch
 
 from residual.architecture import Architecture
 from residual.backends import torch as pytorch
+from residual.backends.torch_training import training_form
 from residual.cost import cost
 from residual.data import look, open_source
 from residual.plan import plan
@@ -84,9 +85,10 @@ def train(ground: Ground, arch: Architecture, seed: int) -> tuple[tuple[EpochEnd
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = State(model=model, optimizer=pytorch.optimizer(model, recipe), warm=not recipe.warmup_rate)
+    half = recipe.precision == "bfloat16"
     setting = Setting(
         recipe=recipe, train=prepared.train, validation=prepared.validation, normalise=Normaliser(prepared.preprocessing, device),
-        size=size, device=device, half=recipe.precision == "bfloat16", call=model,
+        size=size, device=device, half=half, call=training_form(model, half=half),
     )  # fmt: skip
     ends = tuple(event for event in fit(state, setting) if isinstance(event, EpochEnd))
     return ends, pytorch.get_weights(model)

@@ -18,6 +18,7 @@ from residual.architecture import Architecture, architecture_from
 from residual.backends import backend_of, check_backend, open_backend
 from residual.backends import torch as pytorch
 from residual.backends.limits import check_recipe
+from residual.backends.torch_training import training_form
 from residual.data import Source, look, open_source
 from residual.plan import plan
 from residual.preprocessing import Preprocessing, preprocessing_from
@@ -98,7 +99,13 @@ def begin(
         data = Path(data).expanduser().resolve()  # so that the run still finds it from another folder
     source = open_source(data)
     seen = look(source.splits["train"])
-    told = Data(size=seen.size, channels=seen.channels, count=len(source.splits["train"]), classes=source.classes)
+    told = Data(
+        size=seen.size,
+        channels=seen.channels,
+        count=len(source.splits["train"]),
+        classes=source.classes,
+        validated="validation" in source.splits,
+    )
     begun = begin_from(start, told, fields) if start else None
     here = machine() if backend == "torch" else replace(machine(), half=False)
     choice = choose(base, RECIPES[recipe].fitted, fields, told, here, start=begun, freezes=backend == "torch")
@@ -215,7 +222,7 @@ def _experiment(run: Run, source: Source, recipe: Recipe, arch: Architecture, pr
         reserve *= COST[recipe.views]
     setting = Setting(
         recipe=recipe, train=prepared.train, validation=prepared.validation, normalise=normalise, size=size, device=device, half=half,
-        call=torch.compile(model) if recipe.compile else model, reserve=min(reserve, recipe.time / 2),
+        call=training_form(model, half=half, compiled=recipe.compile), reserve=min(reserve, recipe.time / 2),
     )  # fmt: skip
     return Experiment(run=run, source=source, state=state, setting=setting, preprocessing=prepared.preprocessing, architecture=arch)
 

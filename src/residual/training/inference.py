@@ -3,7 +3,6 @@
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -61,10 +60,6 @@ def seconds_of(model: ResidualNet, feed: Feed, normalise: Normaliser, *, size: t
         if sum(seconds[1:]) > 0.3:
             break
     return statistics.median(seconds[1:] or seconds) * len(chunks)
-
-
-def autocast(device: torch.device, half: bool) -> AbstractContextManager[Any]:
-    return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
 
 
 def chunked(indices: npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.int64]]:

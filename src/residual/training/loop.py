@@ -19,7 +19,7 @@ from residual.backends.torch_convolution import in_layout
 from residual.recipe import EpochEnd, Recipe, learning_rate
 from residual.training.augment import augment, colour_noise, mixed
 from residual.training.feed import Batch, Feed, Normaliser
-from residual.training.inference import autocast, chunked, logits
+from residual.training.inference import chunked, logits
 from residual.training.pruning import Pruning
 
 
@@ -88,7 +88,8 @@ class Setting:
     Attributes:
         size: height and width that the network sees.
         reserve: seconds of a time budget kept for the last validation.
-        call: what runs the model, e.g. its compiled form.
+        half: validation is computed in bfloat16.
+        call: logits of pictures in training, which lead to the model's gradients: its own, or those of a faster form.
     """
 
     recipe: Recipe
@@ -170,8 +171,7 @@ def _step(state: State, setting: Setting, batch: Batch) -> tuple[Tensor, Tensor]
     parts = -(-len(x) // recipe.accumulate)
     for start in range(0, len(x), parts):
         cut = slice(start, start + parts)
-        with autocast(setting.device, setting.half):
-            scores = setting.call(x[cut]).float()
+        scores = setting.call(x[cut]).float()
         rightly, mean = (scores.detach().argmax(1) == first[cut]).float(), torch.ones((), device=x.device)
         if state.pruning is None:
             loss = share * F.cross_entropy(scores, first[cut], label_smoothing=recipe.label_smoothing)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from residual.architecture import Architecture
 from residual.backends import torch as backend
 from residual.backends.torch_convolution import in_layout
+from residual.backends.torch_training import training_form
 from residual.plan import plan
 from residual.recipe import Recipe
 
@@ -120,13 +121,12 @@ def training_rate(
     model = backend.build(plan(arch)).to(device).to(memory_format=layout).train()  # type: ignore[call-overload]
     if trial.frozen:
         backend.freeze_stem(model)
-    chosen, call = backend.optimizer(model, Recipe()), torch.compile(model) if compiled else model
+    chosen, call = backend.optimizer(model, Recipe()), training_form(model, half=half, compiled=compiled)
     x = in_layout(torch.rand(trial.batch, arch.in_channels, *size, device=device), channels_last=channels_last)
     labels, seconds = torch.zeros(trial.batch, dtype=torch.int64, device=device), list[float]()
     for turn in range(8):
         began = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            loss = F.cross_entropy(call(x).float(), labels)
+        loss = F.cross_entropy(call(x).float(), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         chosen.step()
         chosen.zero_grad()

@@ -1,0 +1,186 @@
+"""The written-out form trains as the model itself does under autograd: loss, gradients, running statistics, on every net."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from residual.architecture import Architecture, changed
+from residual.backends import torch as backend
+from residual.backends import torch_steps
+from residual.backends.torch_training import training_form
+from residual.backends.torch_ways import way_of
+from residual.plan import plan
+from residual.variants import VARIANTS
+from tests.backends.test_torch import CHANGES
+from tests.nets import DISTINCT, SMALL, images, random_weights, scaled_down
+
+ROUNDING = 2e-4  # of a tensor's norm, in float32; a ReLU that flips at zero would show as more
+PATCHES = replace(SMALL, depths=(1, 1, 2), inner_widths=(8, 16, 32), out_widths=(8, 16, 32), strides=(1, 2, 2), stem="patch", stem_width=16)
+
+
+def made(arch: Architecture, *, last: bool = True) -> backend.ResidualNet:
+    network = plan(arch)
+    model = backend.build(network, weights=random_weights(network)).train()
+    return model.to(memory_format=torch.channels_last) if last else model  # type: ignore[call-overload, no-any-return]
+
+
+def pictures(arch: Architecture, count: int = 6, height: int = 12, width: int = 9) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(images(plan(arch), height, width, count)), torch.arange(count) % arch.num_classes
+
+
+def trained(model: backend.ResidualNet, call: Any, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Loss, gradients and running statistics after one forward and backward pass, by name, in double precision."""
+    torch.manual_seed(3)
+    loss = F.cross_entropy(call(x).float(), labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None} | dict(model.named_buffers())
+    return {name: value.double() for name, value in (found | {"loss": loss.detach()}).items()}
+
+
+def assert_alike(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    whole = max(float(value.norm()) for name, value in wanted.items() if name.endswith("weight"))
+    for name, value in wanted.items():
+        assert found[name].shape == value.shape, name
+        noise = 1e-3 * whole  # a bias before a batch norm has no gradient but rounding
+        assert (found[name] - value).norm() <= ROUNDING * (value.norm() + noise), name
+
+
+def assert_as_near(found: dict[str, Tensor], other: dict[str, Tensor], exact: dict[str, Tensor]) -> None:
+    """In bfloat16 it is about as far from float32 as the model itself under autocast is."""
+    assert found.keys() == other.keys() == exact.keys()
+    whole = max(float(value.norm()) for name, value in exact.items() if name.endswith("weight"))
+    mine, theirs = (
+        torch.stack([(got[name] - value).norm() / (value.norm() + 1e-2 * whole) for name, value in exact.items()]) for got in (found, other)
+    )
+    assert mine.median() <= 1.5 * theirs.median() + 1e-3
+    assert mine.max() <= 2 * theirs.max() + 1e-3
+
+
+def own_call(model: backend.ResidualNet, half: bool) -> Callable[[Tensor], Tensor]:
+    def call(x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            found: Tensor = model(x)
+            return found
+
+    return call
+
+
+def assert_trains_alike(
+    arch: Architecture, *, half: bool = False, frozen: bool = False, last: bool = True, size: tuple[int, int] = (12, 9), count: int = 6
+) -> None:  # fmt: skip
+    model = made(arch, last=last)
+    if frozen:
+        backend.freeze_stem(model)
+    twin, exact, (x, labels) = copy.deepcopy(model), copy.deepcopy(model), pictures(arch, count, *size)
+    call = training_form(model, half=half)
+    assert call(x).grad_fn.name() == "_WholeBackward"  # type: ignore[union-attr]
+    model.load_state_dict(twin.state_dict())
+    found, wanted = trained(model, call, x, labels), trained(twin, own_call(twin, half), x, labels)
+    if half:
+        assert_as_near(found, wanted, trained(exact, exact, x, labels))
+    else:
+        assert_alike(found, wanted)
+
+
+@pytest.mark.parametrize("name", DISTINCT)
+def test_every_net(name: str) -> None:
+    assert_trains_alike(scaled_down(DISTINCT[name]), size=(33, 40) if DISTINCT[name].stem in ("imagenet", "deep") else (12, 9))
+
+
+@pytest.mark.parametrize("changes", [*CHANGES, {"order": "bn-after-addition"}, {"shortcut": "none", "order": "preact"}], ids=str)
+@pytest.mark.parametrize("last", [True, False])
+def test_every_field(changes: dict[str, Any], last: bool) -> None:
+    assert_trains_alike(changed(SMALL, changes), last=last)
+
+
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("stem", ["patch", "cifar", "imagenet", "deep"])
+@pytest.mark.parametrize("order", ["original", "preact"])
+def test_a_frozen_first_layer(stem: str, order: str, half: bool) -> None:
+    arch = changed(PATCHES, {"stem": stem, "order": order})
+    assert_trains_alike(arch, frozen=True, half=half, size=(28, 28), count=32)
+
+
+@pytest.mark.parametrize("arch", [PATCHES, replace(SMALL, conv_bias=True, se_reduction=2), changed(SMALL, {"shortcut": "pad"})], ids=str)
+def test_in_bfloat16(arch: Architecture) -> None:
+    assert_trains_alike(arch, half=True, size=(28, 28), count=32)
+
+
+def test_every_way_of_a_convolution_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, arch = set[Any](), replace(VARIANTS["resnet18"], inner_widths=(64, 128, 256, 256), out_widths=(64, 128, 256, 256), num_classes=4)
+
+    def noted(*given: Any) -> Any:
+        found = way_of(*given)
+        taken.add(found[0])
+        return found
+
+    monkeypatch.setattr(torch_steps, "way_of", noted)
+    assert_trains_alike(arch, half=True, size=(64, 64))
+    assert {way.__name__ for way in taken - {None}} == {"Pointwise", "Product", "Joined", "Dense"}
+    taken.clear()
+    assert_trains_alike(scaled_down(arch), size=(64, 64))
+    assert not taken, "float32 has none"
+
+
+def test_one_value_a_channel_is_refused_as_pytorch_does() -> None:
+    model = made(replace(SMALL, strides=(3, 3)))
+    for call in (model, training_form(model)):
+        with pytest.raises(ValueError, match=r"more than (1|one) value"):
+            call(torch.randn(1, 3, 3, 3))
+
+
+def test_gradients_add_up() -> None:
+    model, (x, labels) = made(PATCHES), pictures(PATCHES, 8, 28, 28)
+    twin, call = copy.deepcopy(model), training_form(model)
+    for part in (slice(0, 4), slice(4, 8)):
+        trained(model, call, x[part], labels[part])
+        trained(twin, twin, x[part], labels[part])
+    found, wanted = ({name: p.grad.double() for name, p in net.named_parameters() if p.grad is not None} for net in (model, twin))
+    assert_alike(found, wanted)
+
+
+def test_weights_are_read_at_each_call_and_gradients_lie_as_they_do() -> None:
+    model, (x, labels) = made(PATCHES), pictures(PATCHES, 4, 28, 28)
+    call = training_form(model)
+    first = call(x).detach().clone()
+    backend.set_weights(model, random_weights(model.plan, seed=7))
+    assert not torch.allclose(call(x), first)
+    trained(model, call, x, labels)
+    assert all(p.grad is not None and p.grad.stride() == p.stride() for p in model.parameters())
+
+
+def _exchanged(model: backend.ResidualNet) -> None:
+    model.layer1[0].conv1 = nn.Conv2d(16, 8, 3, padding=1)
+
+
+def _hooked(model: backend.ResidualNet) -> None:
+    model.layer1.register_forward_hook(lambda *_: None)
+
+
+def _kept(model: backend.ResidualNet) -> None:
+    model.layer2.requires_grad_(False)
+
+
+@pytest.mark.parametrize("change", [_exchanged, _hooked, _kept, lambda model: model.double()])
+def test_a_model_that_is_not_its_plan_s_is_run_as_it_is(change: Any) -> None:
+    model, (x, _) = made(PATCHES), pictures(PATCHES, 4, 28, 28)
+    change(model)
+    x = x.to(model.fc.weight.dtype)
+    found = training_form(model)(x)
+    assert found.grad_fn is not None
+    assert found.grad_fn.name() != "_WholeBackward"
+    assert torch.allclose(found, model(x))
+
+
+def test_a_frozen_convolution_behind_a_batch_norm_is_run_as_it_is() -> None:
+    arch = replace(PATCHES, input_norm=True)
+    model, (x, _) = made(arch), pictures(arch, 4, 28, 28)
+    backend.freeze_stem(model)
+    assert training_form(model)(x).grad_fn.name() != "_WholeBackward"  # type: ignore[union-attr]
