@@ -61,7 +61,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"learning_rate": "0.1"}, "learning_rate is '0.1', but must be a number"),
     ({"momentum": 1.0}, "momentum is 1.0"),
     ({"optimizer": "SGD"}, "Did you mean 'sgd'"),
-    ({"optimizer": "lion"}, "one of 'sgd', 'adamw'"),
+    ({"optimizer": "lion"}, "one of 'sgd', 'adamw', 'muon'"),
     ({"schedule": "cosin"}, "Did you mean 'cosine'"),
     ({"milestones": (0.7, 0.5)}, "milestones is .* must rise"),
     ({"milestones": (0.5, 1.0)}, "shares of the run"),

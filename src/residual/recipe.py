@@ -23,7 +23,7 @@ class Recipe:
         time: seconds of training, validation included; 0 is no budget. The schedule then follows the time used.
         batch_size: pictures per optimizer step.
         accumulate: parts that a batch is cut into to fit in memory; gradients are summed over them.
-        optimizer: "sgd" or "adamw".
+        optimizer: "sgd", "adamw", or "muon": filters step along their orthogonalised momentum, all else as with "sgd" (Jordan et al. 2024).
         learning_rate: the peak of the schedule.
         momentum: of SGD; beta 1 of AdamW.
         nesterov: Nesterov's form of SGD's momentum.
@@ -72,7 +72,7 @@ class Recipe:
     time: float = 0.0
     batch_size: int = 128
     accumulate: int = 1
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
     nesterov: bool = True

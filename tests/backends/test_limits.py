@@ -9,7 +9,8 @@ from residual.recipe import Recipe
 from residual.training.recipes import RECIPES
 
 REFUSED: list[dict[str, Any]] = [
-    {"time": 60.0}, {"optimizer": "adamw"}, {"mixup": 0.2}, {"cutmix": 1.0}, {"ema": 0.99}, {"accumulate": 2}, {"compile": True},
+    {"time": 60.0}, {"optimizer": "adamw"}, {"optimizer": "muon"},
+    {"mixup": 0.2}, {"cutmix": 1.0}, {"ema": 0.99}, {"accumulate": 2}, {"compile": True},
     {"precision": "bfloat16"}, {"warmup_rate": 0.01},
 ]  # fmt: skip
 

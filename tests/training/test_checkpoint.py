@@ -32,7 +32,8 @@ PRUNED = {"mixup": 0.0, "cutmix": 0.0, "data_pruning": 0.8}
 
 @pytest.mark.parametrize(
     ("changes", "stop"),
-    [({"optimizer": name}, stop) for name in ("sgd", "adamw") for stop in (1, 3, 4, 7, 11)] + [(PRUNED, stop) for stop in (1, 4, 5, 7)],
+    [({"optimizer": name}, stop) for name in ("sgd", "adamw", "muon") for stop in (1, 3, 4, 7, 11)]
+    + [(PRUNED, stop) for stop in (1, 4, 5, 7)],
     ids=str,
 )
 def test_resumed_weights_are_bit_identical(tmp_path: Path, stop: int, changes: dict[str, Any]) -> None:

@@ -7,11 +7,12 @@ import pytest
 
 from residual.cost import cost
 from residual.recipe import Recipe
-from residual.training.choose import _climbed, _held_out
-from residual.training.ladder import Rung, ladder
+from residual.training.choose import _climbed, _held_out, choose, largest_batch
+from residual.training.ladder import Data, Rung, ladder
 from residual.training.machine import Way
+from residual.training.recipes import RECIPES
 
-from .test_recipes import DIGITS, FASHION, chosen
+from .test_recipes import DIGITS, FASHION, SLOW, chosen
 
 
 def test_the_nets_for_many_small_pictures_are_coarse_at_first() -> None:
@@ -103,3 +104,24 @@ def test_a_short_training_is_validated_on_fewer_pictures() -> None:
 def test_how_much_is_held_out_reaches_the_recipe() -> None:
     assert 0 < chosen(FASHION, {"time": 1.0}).recipe.validation < 0.1
     assert chosen(FASHION, {"time": 600.0}).recipe.validation == 0.1
+
+
+@pytest.mark.parametrize(("pictures", "batch"), [(0, 512), (25_600, 512), (25_599, 256), (12_799, 128), (1, 64)])
+def test_muon_s_batches_are_larger(pictures: float, batch: int) -> None:
+    assert largest_batch(pictures, "muon") == batch
+
+
+def test_many_small_pictures_are_trained_by_muon_on_a_cpu() -> None:
+    def optimizer(data: Data, freezes: bool = True, device: str = "cpu", **fixed: Any) -> tuple[str, int]:
+        given = {"compile": False, "precision": "float32", "time": 20.0, **fixed}
+        found = choose(RECIPES["default"].recipe, True, given, data, replace(SLOW, device=device), freezes=freezes).recipe
+        return found.optimizer, found.batch_size
+
+    assert optimizer(FASHION) == ("muon", 512)
+    assert optimizer(replace(FASHION, channels=3))[0] == "muon"
+    for other in (
+        optimizer(FASHION, freezes=False), optimizer(FASHION, device="cuda"), optimizer(FASHION, optimizer="sgd"),
+        optimizer(replace(FASHION, count=10_000)), optimizer(FASHION, model="cifar_resnet8"), optimizer(replace(FASHION, size=(20, 20))),
+    ):  # fmt: skip
+        assert other[0] == "sgd"
+        assert other[1] <= 128

@@ -9,6 +9,10 @@ from torch import Tensor, nn
 
 from residual.recipe import Recipe
 
+_SHARE = 0.35  # of the learning rate that orthogonalised filters step by
+_STEPS = 3  # Newton-Schulz
+_FIRST, _THIRD, _FIFTH = 3.4445, -4.7750, 2.0315  # of Jordan's Newton-Schulz step a X + b X X' X + c (X X')^2 X
+
 
 def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer; batch norm and biases are not decayed unless the recipe says so."""
@@ -16,6 +20,9 @@ def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     matrices = [p for p in trained if p.ndim > 1 or recipe.decay_norm_and_bias]
     vectors = [p for p in trained if p.ndim <= 1 and not recipe.decay_norm_and_bias]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    if recipe.optimizer == "muon":
+        filters = {"params": [p for p in matrices if p.ndim == 4], "weight_decay": recipe.weight_decay, "orthogonal": True}
+        groups = [filters, {**groups[0], "params": [p for p in matrices if p.ndim != 4]}, groups[1]]
     groups = [group for group in groups if group["params"]]
     kind: Any = torch.optim.SGD
     kept: dict[str, Any] = {"momentum": recipe.momentum, "nesterov": recipe.nesterov and recipe.momentum > 0}
@@ -50,12 +57,47 @@ def _step(self: torch.optim.Optimizer) -> None:
             state = self.state[p]
             state["momentum_buffer"] = _laid(state["momentum_buffer"], p) if state else torch.zeros_like(p)
             momenta.append(state["momentum_buffer"])
-        if weights:
+        if group.get("orthogonal"):
+            _orthogonal_step(weights, gradients, momenta, group)
+        elif weights:
             torch._fused_sgd_(
                 *([_dense(value) for value in values] for values in (weights, gradients, momenta)),
                 weight_decay=group["weight_decay"], momentum=group["momentum"], lr=group["lr"], dampening=0.0,
                 nesterov=group["nesterov"], maximize=False, is_first_step=False,
             )  # fmt: skip
+
+
+def _orthogonal_step(weights: list[Tensor], gradients: list[Tensor], momenta: list[Tensor], group: dict[str, Any]) -> None:
+    """w <- (1 - rate decay) w - share rate U V', where U S V' is the momentum as a matrix of D x C k k.
+
+    Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
+    """
+    for weight, gradient, momentum in zip(weights, gradients, momenta or gradients, strict=True):
+        if group["momentum"]:
+            momentum.mul_(group["momentum"]).add_(gradient)
+            gradient = gradient.add(momentum, alpha=group["momentum"]) if group["nesterov"] else momentum
+        weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(orthogonal(gradient), alpha=-_SHARE * group["lr"])
+
+
+def orthogonal(gradient: Tensor) -> Tensor:
+    """About the nearest matrix whose rows (or columns, where they are fewer) are orthonormal; D C k k is taken as D x C k k.
+
+    Three of Jordan's Newton-Schulz steps bring singular values from a thirtieth of the matrix's norm on to between 0.5 and 1.3. They are
+    done on the small matrix X X', whose powers are all they need, so that the large one is multiplied twice only.
+    """
+    x = gradient.flatten(1) if gradient.is_contiguous() else gradient.permute(0, 2, 3, 1).flatten(1)
+    rows = x if x.shape[0] <= x.shape[1] else x.t()
+    rows = rows / (rows.norm() + 1e-7)
+    square, identity = rows @ rows.t(), torch.eye(len(rows), device=x.device, dtype=x.dtype)
+    whole: Tensor = identity
+    for _ in range(_STEPS):
+        step = torch.addmm(_FIRST * identity + _THIRD * square, square, square, alpha=_FIFTH)
+        whole, square = step @ whole, step @ square @ step
+    found: Tensor = whole @ rows if x.shape[0] <= x.shape[1] else (whole @ rows).t()
+    if gradient.is_contiguous():
+        return found.reshape(gradient.shape)
+    depth, channels, height, width = gradient.shape
+    return found.reshape(depth, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _laid(value: Tensor, like: Tensor) -> Tensor:

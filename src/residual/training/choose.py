@@ -20,6 +20,7 @@ from residual.weights import SavedModel
 
 PATIENT_SECONDS = 120.0  # what a training may take where the user names neither time nor epochs
 _BATCH, _SMALLEST, _STEPS = 128, 64, 60  # the largest batch; halved where there would be fewer steps: docs/performance.md
+_MUON_BATCH, _MUON_STEPS = 512, 50  # the same with optimizer="muon"
 _FEW = 5_000  # pictures below which a training is short
 _LONG = 600.0  # seconds of training from which it is tried whether compiling pays: it costs a minute to find out
 
@@ -55,7 +56,9 @@ def choose(
     if fit:
         recipe = _fitted(recipe, _batch(data, _BATCH), fixed)
     if recipe.model == "auto" and start is None:
+        muon = fit and freezes and machine.device == "cpu" and data.count >= MANY and in_patches(size)
         recipe = _fitted(recipe, _first_layer(size, data, fixed, freezes, reasons) if fit else {}, fixed)
+        recipe = _fitted(recipe, {"optimizer": "muon"} if muon else {}, fixed)
         arch, epochs, way = _sized(recipe, size, data, fixed, halves, reasons)
         recipe = _fitted(adjusted(recipe, {"epochs": epochs}), {"channels_last": way.channels_last} if fit else {}, fixed)
     else:
@@ -81,10 +84,11 @@ def _schooled(
     recipe: Recipe, data: Data, arch: Architecture, size: tuple[int, int], way: Way, fixed: dict[str, Any], reasons: list[str]
 ) -> Recipe:  # fmt: skip
     """The recipe with all that follows from the net and its speed: batch, augmentation, what is left or held out, compilation."""
-    recipe = _fitted(recipe, _batch(data, largest_batch(recipe.time * way.rate)), fixed)
+    recipe = _fitted(recipe, _batch(data, largest_batch(recipe.time * way.rate, recipe.optimizer)), fixed)
+    steps = {"sgd": "SGD with Nesterov momentum", "muon": "Muon for the filters, SGD with Nesterov momentum for all else"}
     reasons.append(
-        f"Batch: {recipe.batch_size} of {data.count} pictures; SGD with Nesterov momentum, learning rate up to {recipe.learning_rate} "
-        "and down in a triangle."
+        f"Batch: {recipe.batch_size} of {data.count} pictures; {steps.get(recipe.optimizer, recipe.optimizer)}, learning rate up to "
+        f"{recipe.learning_rate} and down in a triangle."
     )
     recipe = _fitted(recipe, _augmentation(data, size, arch, reasons) | _pruning(recipe, data, fixed, reasons), fixed)
     recipe = _fitted(recipe, _held_out(recipe, data, way, fixed, reasons), fixed)
@@ -132,7 +136,7 @@ def _augmentation(data: Data, size: tuple[int, int], arch: Architecture, reasons
     centred = max(data.size) <= SMALL and data.count >= MANY and data.channels == 1
     if all(len(name.strip()) == 1 for name in data.classes):
         flip, told = "none", "no mirroring, since the classes are single characters"
-    elif centred and arch.out_widths[0] < 48:
+    elif centred and arch.out_widths[0] < 32:
         flip, told = "none", "no mirroring, from which so small a net does not gain"
     else:
         flip, told = "alternate", "every picture mirrored in every second epoch"
@@ -205,10 +209,11 @@ def _batch(data: Data, most: int) -> dict[str, Any]:
     }
 
 
-def largest_batch(pictures: float) -> int:
-    """The largest batch for a training that has time for so many pictures: 60 steps at least, where batches of 64 allow it."""
-    size = _BATCH
-    while size > _SMALLEST and 0 < pictures / size < _STEPS:
+def largest_batch(pictures: float, optimizer: str = "sgd") -> int:
+    """The largest batch for a training that has time for so many pictures (0: for as many as it likes): of at most 128 for 60 steps at
+    least, where batches of 64 allow it. Muon, whose steps count for more, has batches of 512 for 50 steps and more."""
+    size, least = (_MUON_BATCH, _MUON_STEPS) if optimizer == "muon" else (_BATCH, _STEPS)
+    while size > _SMALLEST and 0 < pictures / size < least:
         size //= 2
     return size
 
