@@ -25,9 +25,9 @@ class Recipe:
         accumulate: parts that a batch is cut into to fit in memory; gradients are summed over them.
         optimizer: "sgd", "adamw", or "muon": filters step along their orthogonalised momentum, all else as with "sgd" (Jordan et al. 2024).
         learning_rate: the peak of the schedule.
-        momentum: of SGD; beta 1 of AdamW.
+        momentum: of SGD and Muon; beta 1 of AdamW.
         nesterov: Nesterov's form of SGD's momentum.
-        weight_decay: of convolutions and linear layers, in the gradient (SGD) or apart from it (AdamW).
+        weight_decay: of convolutions and linear layers, in the gradient (SGD) or apart from it (AdamW, Muon's filters).
         decay_norm_and_bias: weight decay also on batch norm and biases, as the 2015 papers did.
         schedule: "constant", "steps" (times `step_factor` at each milestone), "cosine", "triangle" (up to `warmup`, then linearly down).
         milestones: shares of progress at which "steps" lowers the rate.
@@ -49,7 +49,8 @@ class Recipe:
         data_pruning: share of the pictures with a loss below the mean that an epoch leaves out, drawn anew each time; the rest of them
             weigh more for it. The first epoch is whole. InfoBatch: Qin et al. 2024, arXiv:2303.04947. 0 is none.
         ema: decay per step of the averaged weights, which are then those validated and kept; 0 is none.
-        precision: "bfloat16" is autocast; "auto" takes it where the machine is fast at it (or, sizing a net, where a trial says so).
+        precision: "bfloat16" is autocast, on a CPU but for the last layer; "auto" takes it where the machine is fast at it (or, sizing a
+            net, where a trial says so).
         channels_last: memory layout N H W C of pictures and weights.
         compile: torch.compile of the model.
         first_layer: first values of the first convolution: drawn from the seed as all others, or "whitened": the principal components

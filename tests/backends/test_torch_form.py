@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from residual.architecture import Architecture, changed
 from residual.backends import torch as backend
 from residual.backends import torch_steps
+from residual.backends.torch_convolution import in_layout
 from residual.backends.torch_training import training_form
 from residual.backends.torch_ways import way_of
 from residual.plan import plan
@@ -164,11 +165,15 @@ def _hooked(model: backend.ResidualNet) -> None:
     model.layer1.register_forward_hook(lambda *_: None)
 
 
+def _watched(model: backend.ResidualNet) -> None:
+    model.layer1.register_full_backward_hook(lambda *_: None)
+
+
 def _kept(model: backend.ResidualNet) -> None:
     model.layer2.requires_grad_(False)
 
 
-@pytest.mark.parametrize("change", [_exchanged, _hooked, _kept, lambda model: model.double()])
+@pytest.mark.parametrize("change", [_exchanged, _hooked, _watched, _kept, lambda model: model.double()])
 def test_a_model_that_is_not_its_plan_s_is_run_as_it_is(change: Any) -> None:
     model, (x, _) = made(PATCHES), pictures(PATCHES, 4, 28, 28)
     change(model)
@@ -184,3 +189,26 @@ def test_a_frozen_convolution_behind_a_batch_norm_is_run_as_it_is() -> None:
     model, (x, _) = made(arch), pictures(arch, 4, 28, 28)
     backend.freeze_stem(model)
     assert training_form(model)(x).grad_fn.name() != "_WholeBackward"  # type: ignore[union-attr]
+
+
+def test_gradients_are_given_once() -> None:
+    model, (x, _) = made(PATCHES), pictures(PATCHES, 4, 28, 28)
+    loss = training_form(model)(x).sum()
+    loss.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+    with pytest.raises(RuntimeError, match="asked for already"):
+        loss.backward()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_a_frozen_first_layer_answers_in_the_layout_of_the_pictures(last: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, (x, _) = made(replace(PATCHES, in_channels=1), last=last), pictures(replace(PATCHES, in_channels=1), 4, 28, 28)
+    backend.freeze_stem(model)
+    seen, forward = list[bool](), torch_steps.Convolved.forward
+
+    def noted(self: Any, x: Tensor, run: Any) -> Tensor:
+        seen.append(x.is_contiguous(memory_format=torch.channels_last))
+        return forward(self, x, run)
+
+    monkeypatch.setattr(torch_steps.Convolved, "forward", noted)
+    training_form(model)(in_layout(x, channels_last=last))
+    assert set(seen) == {last}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from residual.data import Frame, Lazy, Source, decode, open_source
+from residual.data import Decoded, Frame, Lazy, Source, decode, open_source
 from residual.data.cache import open_cache
-from residual.training.feed import Resident, Streamed
+from residual.training.feed import Resident, Sample, Streamed, in_time
 from tests.data.makers import folder
 
 FRAME, CPU = Frame(size=(12, 10), channels=3), torch.device("cpu")
@@ -95,3 +95,26 @@ def test_a_full_disk_is_told_once(source: Source) -> None:
     for ours, later, theirs in zip(first, again, resident.read(chunks(88, 30, 0)), strict=True):
         assert torch.equal(ours[0], theirs[0])
         assert torch.equal(later[0], theirs[0])
+
+
+def test_a_sample_is_evenly_spread_over_its_feed() -> None:
+    decoded = Decoded(
+        images=np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1), labels=np.arange(10), names=[], problems=(), kept=np.arange(10)
+    )
+    feed = Sample(Resident(decoded, np.arange(1, 10), torch.device("cpu")), 4)
+    assert feed.labels.tolist() == [1, 3, 5, 7]
+    ((pictures, labels, index),) = feed.read([np.array([3, 1])])
+    assert pictures.flatten().tolist() == labels.tolist() == [7, 3]
+    assert index.tolist() == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "time", "count"), [(0.3, 2.0, 2000), (0.3, 6.0, 6000), (0.3, 60.0, 6000), (9.0, 2.0, 500), (0.0, 1.0, 6000)]
+)
+def test_validation_takes_a_twentieth_of_the_time(seconds: float, time: float, count: int) -> None:
+    decoded = Decoded(
+        images=np.zeros((6000, 1, 1, 1), np.uint8), labels=np.zeros(6000, np.int64), names=[], problems=(), kept=np.arange(6000)
+    )
+    feed, reserved = in_time(Resident(decoded, None, torch.device("cpu")), seconds, time)
+    assert len(feed) == count
+    assert reserved == pytest.approx(seconds * count / 6000)

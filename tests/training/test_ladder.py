@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from residual.cost import cost
-from residual.recipe import Recipe
-from residual.training.choose import _climbed, _held_out, choose, largest_batch
+from residual.training.choose import _climbed, choose, largest_batch
 from residual.training.ladder import Data, Rung, ladder
 from residual.training.machine import Way
 from residual.training.recipes import RECIPES
@@ -81,31 +80,6 @@ def test_the_last_rung_that_fits_is_taken(down: bool, fitting: set[int], taken: 
     assert seen == looked_at
 
 
-def test_a_short_training_is_validated_on_fewer_pictures() -> None:
-    """So many that looking at them takes a twentieth of the time, at five times the rate of training, three times as long with shifts."""
-
-    def held(seconds: float, rate: float = 8_000.0, **changes: Any) -> tuple[dict[str, Any], list[str]]:
-        data, fixed = replace(FASHION, validated=changes.pop("validated", False)), changes.pop("fixed", {})
-        told, way = list[str](), Way(rate=rate, channels_last=True, half=True)
-        return _held_out(replace(Recipe(time=seconds, views="shifts"), **changes), data, way, fixed, told), told
-
-    share, told = held(2.0)
-    assert share == {"validation": round(2.0 / 20 * 5 * 8_000 / 3 / 60_000, 4)}
-    assert told == ["Validation: on 1,333 pictures only, so that it takes about a twentieth of 2 s."]
-    assert held(2.0, views="one")[0] == {"validation": round(4_000 / 60_000, 4)}
-    assert held(1.0, 800.0)[0] == {"validation": round(500 / 60_000, 4)}, "500 at least"
-    for unchanged in (
-        held(10.0), held(0.0), held(2.0, validated=True), held(2.0, fixed={"validation": 0.1}), held(2.0, validation=0.0),
-        held(2.0, validation=0.01),
-    ):  # fmt: skip
-        assert unchanged == ({}, [])
-
-
-def test_how_much_is_held_out_reaches_the_recipe() -> None:
-    assert 0 < chosen(FASHION, {"time": 1.0}).recipe.validation < 0.1
-    assert chosen(FASHION, {"time": 600.0}).recipe.validation == 0.1
-
-
 @pytest.mark.parametrize(("pictures", "batch"), [(0, 512), (25_600, 512), (25_599, 256), (12_799, 128), (1, 64)])
 def test_muon_s_batches_are_larger(pictures: float, batch: int) -> None:
     assert largest_batch(pictures, "muon") == batch
@@ -125,3 +99,10 @@ def test_many_small_pictures_are_trained_by_muon_on_a_cpu() -> None:
     ):  # fmt: skip
         assert other[0] == "sgd"
         assert other[1] <= 128
+
+
+def test_the_rate_follows_the_user_s_batch_and_few_epochs_have_smaller_batches() -> None:
+    fixed = {"time": 20.0, "compile": False, "precision": "float32"}
+    rates = [chosen(FASHION, {**fixed, "batch_size": size}).recipe.learning_rate for size in (32, 128, 512)]
+    assert rates == [0.2, 0.4, 0.8]
+    assert chosen(replace(FASHION, count=20_000), {"epochs": 1, "precision": "float32"}).recipe.batch_size == 256

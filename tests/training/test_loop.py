@@ -1,7 +1,7 @@
 """The loop: what it draws from, when it stops, and that its parts do what the recipe says. Real nets on tiny pictures."""
 
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 
 from residual.architecture import Architecture
 from residual.backends import torch as backend
+from residual.backends.torch_training import training_form
 from residual.data import Decoded
 from residual.plan import plan
 from residual.preprocessing import Preprocessing
@@ -44,7 +45,9 @@ def setup(recipe: Recipe, *, arch: Architecture = NET, seed: int = 0) -> tuple[S
     )  # fmt: skip
     normalise = Normaliser(Preprocessing(size=(8, 8), channels=1, mean=(0.3,), std=(0.3,)), CPU)
     feed, held = Resident(decoded(), None, CPU), Resident(decoded(30, seed=1), None, CPU)
-    setting = Setting(recipe=recipe, train=feed, validation=held, normalise=normalise, size=(8, 8), device=CPU, half=False, call=model)
+    setting = Setting(
+        recipe=recipe, train=feed, validation=held, normalise=normalise, size=(8, 8), device=CPU, half=False, call=training_form(model)
+    )
     return state, setting
 
 
@@ -68,8 +71,12 @@ def test_grey_pictures_reach_the_model_in_its_layout_whatever_was_done_to_them(l
     for changes in ({"erasing": 1.0}, {}):
         state, setting = setup(replace(BASE, epochs=1, channels_last=last, **changes))
         seen = list[int]()
-        state.model.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0].stride(1)))
-        list(fit(state, setting))
+
+        def noted(x: torch.Tensor, seen: list[int] = seen, call: Callable[[torch.Tensor], torch.Tensor] = setting.call) -> torch.Tensor:
+            seen.append(x.stride(1))
+            return call(x)
+
+        list(fit(state, replace(setting, call=noted)))
         assert set(seen[:4]) == {1 if last else 64}
 
 
@@ -107,7 +114,7 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch() -> None:
     for parts in (1, 4):
         state, setting = setup(replace(BASE, accumulate=parts, epochs=1))
         state.model.train = types.MethodType(lambda model, mode=True: torch.nn.Module.train(model, False), state.model)  # type: ignore[method-assign]
-        for _ in fit(state, setting):
+        for _ in fit(state, replace(setting, call=state.model)):  # the written-out form has no evaluation mode
             pass
         weights.append(state.model.state_dict())
     for name, value in weights[0].items():

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from residual.backends.torch_ways import Geometry, Way, way_of
+from residual.backends.torch_ways import Dense, Geometry, Way, way_of
 
 
 class Conv2d(nn.Conv2d):
@@ -16,7 +16,7 @@ class Conv2d(nn.Conv2d):
         if not trained or not _in_bfloat16(input) or not self._plain():
             return super().forward(input)
         way, at = way_of(input.shape, self.weight.shape, self.stride[0], int(self.padding[0]))
-        if way is None:
+        if way is None or (way is Dense and torch.compiler.is_compiling()):  # its table is NumPy's, which the compiler cannot take in
             return super().forward(input)
         found: Tensor = _By.apply(input.bfloat16(), self.weight.bfloat16(), way, at)  # type: ignore[no-untyped-call]
         return found

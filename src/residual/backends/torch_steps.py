@@ -219,7 +219,7 @@ class Added:
         x = through(self.before, x, run)
         y = through(self.branch, x, run)
         if self.drop_path:
-            kept = (torch.rand(len(y), 1, 1, 1) >= self.drop_path).to(y.dtype) / (1 - self.drop_path)
+            kept = (torch.rand(len(y), 1, 1, 1, device=y.device) >= self.drop_path).to(y.dtype) / (1 - self.drop_path)
             run.stack.append(kept)
             y = y * kept
         y = y + through(self.shortcut, x, run)

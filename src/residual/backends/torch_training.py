@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from residual.backends.torch import ResidualNet
 from residual.backends.torch_inference import as_planned, folded_layers
@@ -40,6 +41,7 @@ def training_form(model: ResidualNet, *, half: bool = False, compiled: bool = Fa
     """
     fixed = {name.rpartition(".")[0] for name, p in model.named_parameters() if not p.requires_grad}
     known = fixed <= {layer.name for layer in _untrained(model)}
+    known &= not any(module._backward_hooks or module._backward_pre_hooks for module in model.modules())
     if compiled or not known or next(model.parameters()).device.type != "cpu" or not as_planned(model):
         return partial(_autocast, torch.compile(model) if compiled else model, half)
     written = _Written(model, half)
@@ -76,7 +78,8 @@ class _Written:
     def forward(self, x: Tensor) -> tuple[Tensor, Pass]:
         if self.untrained:
             self.first = self.first or folded_layers(self.model, self.untrained, half=self.half)
-            x = self.first(x)
+            layout = torch.channels_last if x.stride(1) == 1 else torch.contiguous_format
+            x = self.first(x).contiguous(memory_format=layout)
         x = x.to(self.dtype)
         run = Pass(weights={name: p.to(self.dtype) if p.ndim == 4 else p for name, p in self.parameters.items()}, half=self.half)
         x = through(self.steps, x, run)
@@ -94,9 +97,13 @@ class _Whole(torch.autograd.Function):
         return found
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        back_through(ctx.written.steps, g, ctx.run)
-        found = ctx.run.gradients
+        run, ctx.run = ctx.run, None
+        if run is None:
+            raise RuntimeError("The gradients of this training step were asked for already; call the form anew for others.")
+        back_through(ctx.written.steps, g, run)
+        found = run.gradients
         return None, None, *(found.pop(name).to(p.dtype) for name, p in ctx.written.parameters.items())
 
 

@@ -7,6 +7,8 @@ wanted) and of the weights. For square convolutions without groups and bias (doc
 from functools import cache
 from typing import NamedTuple, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -211,7 +213,7 @@ def spread_out(weight: Tensor, at: Geometry, shape: torch.Size) -> Tensor:
     """D C k k -> (H/s W/s D) x (H W C): the convolution of pictures of this shape as a matrix."""
     after, before, places = len(weight), shape[1], at.places[0] * at.places[1]
     taps = F.pad(weight.permute(2, 3, 0, 1).reshape(-1, after * before), (0, 0, 0, 1))  # the last is what no weight looks at
-    found = taps.index_select(0, _taps(shape[2], shape[3], at)).view(places, -1, after, before)
+    found = taps.index_select(0, torch.from_numpy(_taps(shape[2], shape[3], at))).view(places, -1, after, before)
     return found.permute(0, 2, 1, 3).reshape(places * after, -1)
 
 
@@ -219,23 +221,23 @@ def summed_up(matrix: Tensor, at: Geometry, shape: torch.Size, weight: Tensor) -
     """(H/s W/s D) x (H W C) -> D C k k, the sum over all places of a weight: what `spread_out` is in the other direction."""
     after, before, places = len(weight), shape[1], at.places[0] * at.places[1]
     pairs = matrix.view(places, after, -1, before).permute(0, 2, 1, 3).reshape(-1, after * before)
-    sums = _selection(shape[2], shape[3], at).to(matrix.dtype) @ pairs
+    sums = torch.from_numpy(_selection(shape[2], shape[3], at)).to(matrix.dtype) @ pairs
     return sums.view(at.kernel, at.kernel, after, before).permute(2, 3, 0, 1)
 
 
 @cache
-def _taps(height: int, width: int, at: Geometry) -> Tensor:
+def _taps(height: int, width: int, at: Geometry) -> npt.NDArray[np.int64]:
     """For each place of the output and each of the input the weight (y k + x) that looks from one at the other, or k k where none does."""
     rows, columns = (
-        torch.arange(side)[None] - torch.arange(n)[:, None] * at.stride + at.padding
-        for side, n in zip((height, width), at.places, strict=True)
+        np.arange(side)[None] - np.arange(n)[:, None] * at.stride + at.padding for side, n in zip((height, width), at.places, strict=True)
     )
     y, x = rows[:, None, :, None], columns[None, :, None, :]
     seen = (y >= 0) & (y < at.kernel) & (x >= 0) & (x < at.kernel)
-    return torch.where(seen, y * at.kernel + x, at.kernel**2).flatten()
+    return np.where(seen, y * at.kernel + x, at.kernel**2).ravel()
 
 
 @cache
-def _selection(height: int, width: int, at: Geometry) -> Tensor:
+def _selection(height: int, width: int, at: Geometry) -> npt.NDArray[np.float32]:
     """(k k) x (places of the output and of the input): 1 where that weight looks from one at the other."""
-    return F.one_hot(_taps(height, width, at), at.kernel**2 + 1).t()[:-1].float()
+    seen: npt.NDArray[np.bool_] = np.arange(at.kernel**2)[:, None] == _taps(height, width, at)
+    return seen.astype(np.float32)

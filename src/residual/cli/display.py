@@ -70,6 +70,8 @@ class Display:
             self.note(f"{len(problems)} picture(s) left out, all named in run.json.")
         split = record["split"]
         held = f"{split['validation']:,} held out for validation" if split["validation"] else "none held out: nothing is chosen in this run"
+        if split.get("looked_at", split["validation"]) < split["validation"]:
+            held += f", of which {split['looked_at']:,} are looked at so that it takes no longer than a twentieth of the time"
         self.note(f"Data: {split['train']:,} pictures to train on, {held}. Run: {experiment.run.folder}")
         state = experiment.state
         if state.step:
@@ -93,10 +95,11 @@ class Display:
         if self.quiet:
             self.console.print(f"{run.folder}: {line}", markup=False)
             return
-        held = said["validation_accuracy"]
+        held, split = said["validation_accuracy"], run.record["split"]
+        count = split.get("looked_at", split["validation"])
         rows = {
             "test": line.removeprefix("test "),
-            "validation": f"accuracy {held:.2%} on {run.record['split']['validation']:,} pictures" if held is not None else "none held out",
+            "validation": f"accuracy {held:.2%} on {count:,} pictures" if held is not None else "none held out",
             "training": f"accuracy {said['train_accuracy']:.2%}, loss {said['train_loss']:.4f} in the last epoch, as augmented",
             "weights": f"of epoch {said['kept_epoch']} of {said['epochs']}",
             "time": f"{said['seconds']:.1f} s of training, {said['images_per_second']:,.0f} pictures/s",

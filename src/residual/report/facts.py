@@ -182,6 +182,8 @@ def provenance(seen: Seen) -> list[tuple[str, str]]:
     found += [("pictures", ", ".join(f"{name} {count:,}" for name, count in counts.items()))]
     if split:
         held = f"train {split.get('train', 0):,}, validation {split.get('validation', 0):,} ({split.get('rule', '')})"
+        if split.get("looked_at", split.get("validation")) != split.get("validation"):
+            held += f", {split['looked_at']:,} of them looked at in training"
         found += [("split", held), ("split hash", str(split.get("hash", "")))]
     print_ = seen.told("data", "fingerprint") or {}
     found += [(f"data {key}", str(value)) for key, value in print_.items() if key != "kind"]

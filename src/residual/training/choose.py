@@ -14,7 +14,6 @@ from residual.cost import cost
 from residual.recipe import Recipe, adjusted
 from residual.training.ladder import MANY, SMALL, Data, Rung, in_patches, ladder, wanted_epochs
 from residual.training.machine import Machine, Trial, Way, pays, settle_threads, training_rate, training_way
-from residual.training.views import COST
 from residual.variants import architecture
 from residual.weights import SavedModel
 
@@ -54,7 +53,7 @@ def choose(
     if settle_threads(ladder(size, data, False)[1].architecture, size, Trial(batch=16, seconds=_seconds(recipe, data))):
         reasons.append("Threads: one; something else keeps a processor busy, and on all of them training was slower.")
     if fit:
-        recipe = _fitted(recipe, _batch(data, _BATCH), fixed)
+        recipe = _fitted(recipe, _batch(data, _BATCH, fixed), fixed)
     if recipe.model == "auto" and start is None:
         muon = fit and freezes and machine.device == "cpu" and data.count >= MANY and in_patches(size)
         recipe = _fitted(recipe, _first_layer(size, data, fixed, freezes, reasons) if fit else {}, fixed)
@@ -84,14 +83,14 @@ def _schooled(
     recipe: Recipe, data: Data, arch: Architecture, size: tuple[int, int], way: Way, fixed: dict[str, Any], reasons: list[str]
 ) -> Recipe:  # fmt: skip
     """The recipe with all that follows from the net and its speed: batch, augmentation, what is left or held out, compilation."""
-    recipe = _fitted(recipe, _batch(data, largest_batch(recipe.time * way.rate, recipe.optimizer)), fixed)
+    pictures = recipe.time * way.rate or (recipe.epochs * data.count if recipe.optimizer == "muon" else 0)
+    recipe = _fitted(recipe, _batch(data, largest_batch(pictures, recipe.optimizer), fixed), fixed)
     steps = {"sgd": "SGD with Nesterov momentum", "muon": "Muon for the filters, SGD with Nesterov momentum for all else"}
     reasons.append(
         f"Batch: {recipe.batch_size} of {data.count} pictures; {steps.get(recipe.optimizer, recipe.optimizer)}, learning rate up to "
         f"{recipe.learning_rate} and down in a triangle."
     )
     recipe = _fitted(recipe, _augmentation(data, size, arch, reasons) | _pruning(recipe, data, fixed, reasons), fixed)
-    recipe = _fitted(recipe, _held_out(recipe, data, way, fixed, reasons), fixed)
     seconds = recipe.time or data.count * (1 - recipe.validation) * _passes(recipe) / way.rate
     if not recipe.time:
         reasons.append(f"Epochs: {recipe.epochs}, about {seconds:.0f} s of training here.")
@@ -176,18 +175,6 @@ def _passes(recipe: Recipe) -> float:
     return 1 + (recipe.epochs - 1) * (1 - 0.73 * recipe.data_pruning)
 
 
-def _held_out(recipe: Recipe, data: Data, way: Way, fixed: dict[str, Any], reasons: list[str]) -> dict[str, Any]:
-    """So few pictures that looking at them takes about a twentieth of the time; at least 500, and not more than the recipe's share.
-
-    Looking is some five times as fast as training (Fashion-MNIST, the nets of 2 and 10 s, on a CPU).
-    """
-    count = max(round(recipe.time / 20 * 5 * way.rate / COST[recipe.views]), 500)
-    if not recipe.time or data.validated or "validation" in fixed or count >= recipe.validation * data.count:
-        return {}
-    reasons.append(f"Validation: on {count:,} pictures only, so that it takes about a twentieth of {recipe.time:g} s.")
-    return {"validation": round(count / data.count, 4)}
-
-
 def _views(flip: str, padding: int, reasons: list[str]) -> dict[str, Any]:
     """What training did not show is shown at the end: 0.3 points on Fashion-MNIST, with mirrored training and without."""
     views, told = ("mirrored", "its mirror image") if flip != "none" else ("shifts", "its four shifts by a pixel")
@@ -197,14 +184,14 @@ def _views(flip: str, padding: int, reasons: list[str]) -> dict[str, Any]:
     return {"views": views}
 
 
-def _batch(data: Data, most: int) -> dict[str, Any]:
-    """About 20 steps an epoch at least; the rate falls with the root of the batch."""
+def _batch(data: Data, most: int, fixed: dict[str, Any]) -> dict[str, Any]:
+    """About 20 steps an epoch at least; the rate falls with the root of the batch, the user's own too."""
     size, large = most, data.count >= MANY
     while size > 16 and data.count / size < 20:
         size //= 2
     return {
         "batch_size": size,
-        "learning_rate": round((0.4 if large else 0.2) * (size / _BATCH) ** 0.5, 3),
+        "learning_rate": round((0.4 if large else 0.2) * (fixed.get("batch_size", size) / _BATCH) ** 0.5, 3),
         "warmup": 0.1 if large else 0.2,
     }
 

@@ -28,7 +28,7 @@ from residual.training import checkpoint, portable
 from residual.training.allocator import memory_kept
 from residual.training.choose import Choice, choose
 from residual.training.evaluation import Evaluation, evaluate_run
-from residual.training.feed import Normaliser
+from residual.training.feed import Normaliser, in_time
 from residual.training.inference import seconds_of
 from residual.training.ladder import Data
 from residual.training.loop import Setting, State, StepEnd, fit
@@ -99,13 +99,7 @@ def begin(
         data = Path(data).expanduser().resolve()  # so that the run still finds it from another folder
     source = open_source(data)
     seen = look(source.splits["train"])
-    told = Data(
-        size=seen.size,
-        channels=seen.channels,
-        count=len(source.splits["train"]),
-        classes=source.classes,
-        validated="validation" in source.splits,
-    )
+    told = Data(size=seen.size, channels=seen.channels, count=len(source.splits["train"]), classes=source.classes)
     begun = begin_from(start, told, fields) if start else None
     here = machine() if backend == "torch" else replace(machine(), half=False)
     choice = choose(base, RECIPES[recipe].fitted, fields, told, here, start=begun, freezes=backend == "torch")
@@ -216,12 +210,13 @@ def _experiment(run: Run, source: Source, recipe: Recipe, arch: Architecture, pr
     state = State(
         model=model, optimizer=pytorch.optimizer(model, recipe), average=average, pruning=pruning, warm=not recipe.warmup_rate
     )  # fmt: skip
-    normalise, size, reserve = Normaliser(prepared.preprocessing, device), prepared.preprocessing.size, 0.0
-    if recipe.time and prepared.validation is not None:
-        reserve = seconds_of(model, prepared.validation, normalise, size=size, batch=max(recipe.batch_size, 64), half=half)
-        reserve *= COST[recipe.views]
+    normalise, size, reserve, validation = Normaliser(prepared.preprocessing, device), prepared.preprocessing.size, 0.0, prepared.validation
+    if recipe.time and validation is not None:
+        reserve = seconds_of(model, validation, normalise, size=size, batch=max(recipe.batch_size, 64), half=half) * COST[recipe.views]
+        validation, reserve = in_time(validation, reserve, recipe.time)
+        run.record["split"]["looked_at"] = len(validation)
     setting = Setting(
-        recipe=recipe, train=prepared.train, validation=prepared.validation, normalise=normalise, size=size, device=device, half=half,
+        recipe=recipe, train=prepared.train, validation=validation, normalise=normalise, size=size, device=device, half=half,
         call=training_form(model, half=half, compiled=recipe.compile), reserve=min(reserve, recipe.time / 2),
     )  # fmt: skip
     return Experiment(run=run, source=source, state=state, setting=setting, preprocessing=prepared.preprocessing, architecture=arch)

@@ -135,6 +135,28 @@ class _Batch:
     parts: dict[int, Future[dict[int, Problem]]]
 
 
+class Sample:
+    """`count` pictures of a feed, evenly spread over it."""
+
+    def __init__(self, feed: Feed, count: int) -> None:
+        self.feed, self.chosen = feed, np.arange(count) * len(feed) // count
+        self.labels = feed.labels[self.chosen]
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def read(self, chunks: Sequence[npt.NDArray[np.int64]]) -> Iterator[Batch]:
+        for pictures, labels, index in self.feed.read([self.chosen[chunk] for chunk in chunks]):
+            yield pictures, labels, torch.from_numpy(np.searchsorted(self.chosen, index.cpu().numpy())).to(index.device)
+
+
+def in_time(feed: Feed, seconds: float, time: float) -> tuple[Feed, float]:
+    """As many validation pictures as can be looked at in a twentieth of the `time` of a training, 500 at least, and the seconds that this
+    takes; all of `feed` take `seconds`."""
+    count = max(int(len(feed) * time / 20 / max(seconds, 1e-9)), 500)
+    return (Sample(feed, count), seconds * count / len(feed)) if count < len(feed) else (feed, seconds)
+
+
 class Normaliser:
     """uint8 N H W C on a device -> float N C H W (channels last in memory), as `preprocessing` says.
 

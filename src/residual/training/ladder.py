@@ -17,15 +17,12 @@ _COARSE = (  # for many small pictures: widths, strides, and the passes from whi
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What choosing needs to know of the training pictures: their usual height and width, channels, count and class names, and whether
-    validation pictures are cut from them or are there already.
-    """
+    """What choosing needs to know of the training pictures: their usual height and width, channels, count and class names."""
 
     size: tuple[int, int]
     channels: int
     count: int
     classes: Sequence[str]
-    validated: bool = False
 
 
 def wanted_epochs(data: Data) -> int:
