@@ -48,8 +48,7 @@ def inference_form(model: ResidualNet, *, half: bool = False) -> Step:
         return partial(_as_it_is, model, half)
     network, device = model.plan, next(model.parameters()).device
     dtype = torch.bfloat16 if half else torch.float32
-    fused = device.type == "cpu" and bool(torch.backends.mkldnn.enabled) and fused_works(dtype)
-    maker = _Maker(tensors=model.state_dict(), dtype=dtype, fused=fused)
+    maker = _maker(model, dtype)
     with torch.inference_mode():
         steps = (*maker.chain(network.stem), *map(maker.block, network.blocks()), *maker.chain(network.head))
 
@@ -64,10 +63,14 @@ def inference_form(model: ResidualNet, *, half: bool = False) -> Step:
 def folded_layers(model: ResidualNet, layers: tuple[Layer, ...], *, half: bool) -> Step:
     """What `layers` of the model do in evaluation mode, as they are now, on the CPU: a function of N C H W."""
     dtype = torch.bfloat16 if half else torch.float32
-    maker = _Maker(tensors=model.state_dict(), dtype=dtype, fused=bool(torch.backends.mkldnn.enabled) and fused_works(dtype))
     with torch.inference_mode():
-        steps = maker.chain(layers)
+        steps = _maker(model, dtype).chain(layers)
     return lambda x: _through(steps, x.to(dtype).contiguous(memory_format=_LAST))
+
+
+def _maker(model: ResidualNet, dtype: torch.dtype) -> "_Maker":
+    cpu = next(model.parameters()).device.type == "cpu"
+    return _Maker(tensors=model.state_dict(), dtype=dtype, fused=cpu and bool(torch.backends.mkldnn.enabled) and fused_works(dtype))
 
 
 def _run(steps: tuple[Step, ...], dtype: torch.dtype, together: Callable[[int, int], int] | None, x: Tensor) -> Tensor:
