@@ -81,6 +81,20 @@ def test_stopping_early_leaves_no_thread_and_reads_little_ahead(source: Source) 
     assert 4 <= feed.lazy.cache.known(feed.lazy.records.rows).sum() <= 12
 
 
+@pytest.mark.parametrize(("size", "workers", "begun"), [(33, 2, 2), (16, 2, 3), (16, 4, 5), (20, 4, 3), (88, 8, 1)])
+def test_as_many_batches_are_begun_as_give_every_thread_a_part(
+    source: Source, monkeypatch: pytest.MonkeyPatch, size: int, workers: int, begun: int
+) -> None:
+    feed, seen = streamed(source, workers=workers), list[int]()
+    begin = feed._begin
+    monkeypatch.setattr(feed, "_begin", lambda chunk, pool: seen.append(len(chunk)) or begin(chunk, pool))  # type: ignore[func-returns-value]
+    batches = feed.read(chunks(88, size, 0))
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert len(seen) == begun
+    assert not list(feed.read([np.array([], dtype=np.int64)]))
+
+
 def test_a_full_disk_is_told_once(source: Source) -> None:
     feed, resident = streamed(source), Resident(decode(source.splits["train"], FRAME), None, CPU)
     assert feed.lazy.cache is not None

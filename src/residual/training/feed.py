@@ -21,7 +21,6 @@ from residual.data import Decoded, Lazy, Problem
 from residual.data.picture import strict_pillow
 from residual.preprocessing import Preprocessing
 
-_AHEAD = 2  # batches
 _PART = 16  # pictures that a thread takes at a time
 _THREADS = 8  # above it they would wait for each other at the interpreter's lock, which opening a picture holds for about 0.1 ms
 Batch = tuple[Tensor, Tensor, Tensor]  # pictures uint8 N H W C, labels int64 N, indices int64 N
@@ -67,8 +66,8 @@ class Resident:
 
 
 class Streamed:
-    """Pictures decoded, or read from the cache, by `workers` threads a few batches ahead; one that turns out to be bad is left out of its
-    batch and told in `problems`: file -> reason.
+    """Pictures decoded, or read from the cache, by `workers` threads ahead of what is asked for; one that turns out to be bad is left out
+    of its batch and told in `problems`: file -> reason.
 
     Threads and not processes: Pillow decodes outside the interpreter's lock, a thread puts a picture where the batch needs it, and forking
     is not safe beside JAX, TensorFlow or CUDA.
@@ -86,11 +85,13 @@ class Streamed:
 
     def read(self, chunks: Sequence[npt.NDArray[np.int64]]) -> Iterator[Batch]:
         waiting: deque[_Batch] = deque()
+        parts = max(-(-max(map(len, chunks), default=1) // _PART), 1)
+        ahead = -(-self.workers // parts)  # batches: a part for every thread, and no more memory than that
         with strict_pillow(), ThreadPoolExecutor(self.workers) as pool:
             try:
                 for chunk in chunks:
                     waiting.append(self._begin(chunk, pool))
-                    if len(waiting) > _AHEAD:
+                    if len(waiting) > ahead:
                         yield from self._end(waiting.popleft())
                 while waiting:
                     yield from self._end(waiting.popleft())
