@@ -21,14 +21,14 @@ def matrix(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("shape", [(8, 16, 3, 3), (64, 2, 3, 3), (12, 12, 1, 1), (5, 40, 1, 1), (1, 7, 3, 3)])
 def test_it_is_about_orthogonal_in_every_layout_of_memory(shape: tuple[int, int, int, int]) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    found = orthogonal(x)
+    (found,) = orthogonal([x])
     values = torch.linalg.svdvals(matrix(found).double())
     before = torch.linalg.svdvals(matrix(x).double())
     assert values.max() < 1.3
     assert values[before > x.norm() / 30].min() > 0.5
     u, _, v = torch.linalg.svd(matrix(x), full_matrices=False)
     assert F.cosine_similarity(matrix(found).flatten(), (u @ v).flatten(), dim=0) > 0.9
-    last = orthogonal(x.contiguous(memory_format=torch.channels_last))
+    (last,) = orthogonal([x.contiguous(memory_format=torch.channels_last)])
     assert (last - found).abs().max() < 1e-4
 
 
@@ -39,8 +39,19 @@ def test_its_steps_are_newton_and_schulz_s() -> None:
     for _ in range(_STEPS):
         square = wanted @ wanted.t()
         wanted = _FIRST * wanted + _THIRD * square @ wanted + _FIFTH * square @ square @ wanted
-    assert torch.allclose(orthogonal(x), wanted, atol=1e-6)
-    assert not orthogonal(torch.zeros(4, 3, 3, 3)).any(), "no gradient, no step"
+    assert torch.allclose(orthogonal([x])[0], wanted, atol=1e-6)
+    assert not orthogonal([torch.zeros(4, 3, 3, 3)])[0].any(), "no gradient, no step"
+
+
+def test_filters_of_one_size_are_done_together_and_each_for_itself() -> None:
+    stream = torch.Generator().manual_seed(0)
+    shapes = [(8, 4, 3, 3), (16, 8, 1, 1), (8, 16, 3, 3), (5, 4, 3, 3), (8, 8, 1, 1)]  # 8 rows, 8 columns, 8 rows, 5 rows, 8
+    x = [torch.randn(shape, generator=stream) * (1 + at) for at, shape in enumerate(shapes)]
+    for layout in (torch.contiguous_format, torch.channels_last):
+        laid = [value.contiguous(memory_format=layout) for value in x]
+        for found, alone, value in zip(orthogonal(laid), [orthogonal([value])[0] for value in laid], laid, strict=True):
+            torch.testing.assert_close(found, alone, atol=1e-6, rtol=1e-5)
+            assert found.shape == value.shape
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])

@@ -1,6 +1,7 @@
 """PyTorch's optimizers as recipes name them, without what makes them slow to start and to step."""
 
 import inspect
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -72,32 +73,55 @@ def _orthogonal_step(weights: list[Tensor], gradients: list[Tensor], momenta: li
 
     Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
     """
-    for weight, gradient, momentum in zip(weights, gradients, momenta or gradients, strict=True):
-        if group["momentum"]:
-            momentum.mul_(group["momentum"]).add_(gradient)
-            gradient = gradient.add(momentum, alpha=group["momentum"]) if group["nesterov"] else momentum
-        weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(orthogonal(gradient), alpha=-_SHARE * group["lr"])
+    if not weights:
+        return
+    if group["momentum"]:
+        torch._foreach_mul_(momenta, group["momentum"])
+        torch._foreach_add_(momenta, gradients)
+        gradients = list(torch._foreach_add(gradients, momenta, alpha=group["momentum"])) if group["nesterov"] else momenta
+    torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+    torch._foreach_add_(weights, orthogonal(gradients), alpha=-_SHARE * group["lr"])
 
 
-def orthogonal(gradient: Tensor) -> Tensor:
-    """About the nearest matrix whose rows (or columns, where they are fewer) are orthonormal; D C k k is taken as D x C k k.
+def orthogonal(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """About the nearest matrix to each whose rows (or columns, where they are fewer) are orthonormal; D C k k is taken as D x C k k.
 
     Three of Jordan's Newton-Schulz steps bring singular values from a thirtieth of the matrix's norm on to between 0.5 and 1.3. They are
-    done on the small matrix X X', whose powers are all they need, so that the large one is multiplied twice only.
+    done on the small matrices X X', whose powers are all they need, of one size together, so that the large ones are multiplied twice only.
     """
-    x = gradient.flatten(1) if gradient.is_contiguous() else gradient.permute(0, 2, 3, 1).flatten(1)
-    rows = x if x.shape[0] <= x.shape[1] else x.t()
-    rows = rows / (rows.norm() + 1e-7)
-    square, identity = rows @ rows.t(), torch.eye(len(rows), device=x.device, dtype=x.dtype)
-    whole: Tensor = identity
-    for _ in range(_STEPS):
-        step = torch.addmm(_FIRST * identity + _THIRD * square, square, square, alpha=_FIFTH)
-        whole, square = step @ whole, step @ square @ step
-    found: Tensor = whole @ rows if x.shape[0] <= x.shape[1] else (whole @ rows).t()
-    if gradient.is_contiguous():
-        return found.reshape(gradient.shape)
-    depth, channels, height, width = gradient.shape
-    return found.reshape(depth, height, width, channels).permute(0, 3, 1, 2)
+    flat = [_flat(gradient) for gradient in gradients]
+    wide = [x if x.shape[0] <= x.shape[1] else x.t() for x in flat]
+    found = dict[int, Tensor]()
+    for size in {len(x) for x in wide}:
+        chosen = [at for at, x in enumerate(wide) if len(x) == size]
+        powers = _powers(torch.stack([wide[at] @ wide[at].t() for at in chosen]))
+        found |= {at: whole @ wide[at] for at, whole in zip(chosen, powers.unbind(), strict=True)}
+    return [_filters(found[at] if flat[at] is wide[at] else found[at].t(), gradient) for at, gradient in enumerate(gradients)]
+
+
+def _powers(square: Tensor) -> Tensor:
+    """K N N, each X X' -> K N N: what brings X about as near to an orthogonal matrix as the steps can."""
+    scale = 1 / (square.diagonal(dim1=1, dim2=2).sum(1).sqrt() + 1e-7)[:, None, None]
+    square, identity = square * scale**2, torch.eye(square.shape[1], device=square.device, dtype=square.dtype)
+    whole = None
+    for left in reversed(range(_STEPS)):
+        step = torch.baddbmm(_FIRST * identity + _THIRD * square, square, square, alpha=_FIFTH)
+        whole = step if whole is None else step @ whole
+        square = step @ square @ step if left else square
+    return identity * scale if whole is None else whole * scale
+
+
+def _flat(x: Tensor) -> Tensor:
+    """D C k k -> D x (C k k), or D x (k k C) where it is channels last: a view."""
+    return x.flatten(1) if x.is_contiguous() else x.permute(0, 2, 3, 1).flatten(1)
+
+
+def _filters(x: Tensor, like: Tensor) -> Tensor:
+    """The other way."""
+    if like.is_contiguous():
+        return x.reshape(like.shape)
+    depth, channels, height, width = like.shape
+    return x.reshape(depth, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _laid(value: Tensor, like: Tensor) -> Tensor:
