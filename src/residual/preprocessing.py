@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-Views = Literal["one", "mirrored", "shifts"]
+Views = Literal["one", "mirrored", "shifts", "both"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,8 @@ class Preprocessing:
         mean: one number per channel, or one per pixel (channels x height x width, flat) as in the 2015 paper.
         std: one number per channel.
         crop: share of the short side that is kept in evaluation (0.875 is the 224 of 256 of the papers).
-        views: what is shown of a picture that the network is not sure of: only itself, also its mirror image, or also the picture
-            shifted by one pixel to each side. The answer is the mean of the probabilities.
+        views: what is shown of a picture that the network is not sure of: only itself, also its mirror image, also the picture
+            shifted by one pixel to each side, or both: also these shifts of the mirror image. The answer is the mean of the probabilities.
     """
 
     size: tuple[int, int]

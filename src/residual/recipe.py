@@ -59,7 +59,7 @@ class Recipe:
         centering: what is subtracted from the pixels: the mean of each channel (and divided by its deviation), of each pixel, or nothing.
         crop: share of the short side kept at evaluation.
         views: what validation, test and prediction see of a picture that the network is not sure of: only the picture, also its mirror
-            image, or also its four shifts by a pixel.
+            image, also its four shifts by a pixel, or both, with the shifts of the mirror image.
         validation: share of the training data held out to choose on; 0 is none.
         patience: epochs without a better validation accuracy after which training stops; 0 is never.
         keep: which weights are saved: of the best epoch on the validation split, or of the last.

@@ -1,10 +1,13 @@
 """The mean over views is the mean, of the right views, and only of pictures that one view leaves open."""
 
+from typing import get_args
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from residual.training.views import SURE, looked
+from residual.preprocessing import Views
+from residual.training.views import COST, SURE, looked
 
 PICTURES = torch.rand(40, 2, 5, 6, generator=torch.Generator().manual_seed(0))
 WEIGHTS = torch.randn(60, 3, generator=torch.Generator().manual_seed(1))
@@ -34,6 +37,7 @@ def test_views_are_averaged_where_the_network_is_not_sure() -> None:
     wanted = {
         "mirrored": [PICTURES, PICTURES.flip(3)],
         "shifts": [PICTURES, *(shift(PICTURES, down, right) for down, right in shifted)],
+        "both": [shift(shown, down, right) for shown in (PICTURES, PICTURES.flip(3)) for down, right in [(0, 0), *shifted]],
     }
     for views, shown in wanted.items():
         mean = torch.stack([torch.softmax(answer(x), 1) for x in shown]).mean(0)
@@ -57,6 +61,14 @@ def test_only_open_pictures_are_shown_again() -> None:
     seen.clear()
     looked(counted, PICTURES[torch.softmax(answer(PICTURES), 1).amax(1) >= SURE], "shifts")
     assert seen == [40 - unsure]
+    seen.clear()
+    one = PICTURES[torch.softmax(answer(PICTURES), 1).amax(1) < SURE][:1]
+    looked(counted, one, "both")
+    assert seen == 10 * [1], "a single picture is not repeated"
+
+
+def test_every_kind_of_views_has_its_cost() -> None:
+    assert set(COST) == set(get_args(Views))
 
 
 def test_the_loss_of_the_mean_is_finite() -> None:

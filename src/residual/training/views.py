@@ -16,7 +16,7 @@ from residual.preprocessing import Views
 SURE = 0.7
 _ROUND = 16  # pictures: oneDNN prepares itself anew for every new number of them, for longer than they take
 # Times one view's, where a quarter of the pictures is open; oneDNN's preparing for new numbers of them is in it.
-COST: dict[Views, float] = {"one": 1.0, "mirrored": 1.5, "shifts": 3.0}
+COST: dict[Views, float] = {"one": 1.0, "mirrored": 1.5, "shifts": 3.0, "both": 5.5}
 
 
 def looked(answer: Callable[[Tensor], Tensor], x: Tensor, views: Views) -> Tensor:
@@ -32,7 +32,7 @@ def looked(answer: Callable[[Tensor], Tensor], x: Tensor, views: Views) -> Tenso
     unsure = torch.nonzero(shares.amax(1) < SURE).flatten()
     if not len(unsure):
         return first
-    filled = F.pad(unsure, (0, -len(unsure) % _ROUND))  # up to 15 times the first picture
+    filled = F.pad(unsure, (0, -len(unsure) % min(_ROUND, len(x))))  # up to 15 times the first picture
     others = [torch.softmax(answer(view).float(), 1)[: len(unsure)] for view in _others(x[filled], views)]
     first = first.float().clone()
     first[unsure] = (sum(others, shares[unsure]) / (1 + len(others))).log()
@@ -43,5 +43,8 @@ def _others(x: Tensor, views: Views) -> list[Tensor]:
     """The views besides the picture itself; a shift repeats the pixels of the edge."""
     if views == "mirrored":
         return [x.flip(3)]
+    if views == "both":
+        mirrored = x.flip(3)
+        return [mirrored, *_others(x, "shifts"), *_others(mirrored, "shifts")]
     wide, (height, width) = F.pad(x, (1, 1, 1, 1), mode="replicate"), x.shape[2:]
     return [wide[:, :, top : top + height, left : left + width] for top, left in ((0, 1), (2, 1), (1, 0), (1, 2))]
