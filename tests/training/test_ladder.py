@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from residual.cost import cost
-from residual.training.choose import _climbed, choose, largest_batch
+from residual.training.choose import _augmentation, _climbed, choose, largest_batch
 from residual.training.ladder import Data, Rung, ladder
 from residual.training.machine import Way
 from residual.training.recipes import RECIPES
@@ -51,7 +51,7 @@ def test_without_a_time_a_large_net_gets_the_epochs_it_is_worth(monkeypatch: Any
     monkeypatch.setattr("residual.training.machine.training_rate", lambda *_, **__: 1e6)
     found = chosen(FASHION, {"data_pruning": 0.0})
     rung = next(rung for rung in ladder((28, 28), FASHION, True) if rung.architecture == found.architecture)
-    assert found.recipe.epochs == rung.worth == 8
+    assert found.recipe.epochs == rung.worth == 12
 
 
 @pytest.mark.parametrize(
@@ -80,15 +80,16 @@ def test_the_last_rung_that_fits_is_taken(down: bool, fitting: set[int], taken: 
     assert seen == looked_at
 
 
-@pytest.mark.parametrize(("pictures", "batch"), [(0, 512), (25_600, 512), (25_599, 256), (12_799, 128), (1, 64)])
+@pytest.mark.parametrize(("pictures", "batch"), [(0, 512), (51_200, 512), (51_199, 384), (25_599, 192), (12_799, 64), (1, 64)])
 def test_muon_s_batches_are_larger(pictures: float, batch: int) -> None:
     assert largest_batch(pictures, "muon") == batch
 
 
 def test_many_small_pictures_are_trained_by_muon_on_a_cpu() -> None:
     def optimizer(data: Data, freezes: bool = True, device: str = "cpu", **fixed: Any) -> tuple[str, int]:
-        given = {"compile": False, "precision": "float32", "time": 20.0, **fixed}
+        given = {"compile": False, "precision": "float32", "time": 60.0, **fixed}
         found = choose(RECIPES["default"].recipe, True, given, data, replace(SLOW, device=device), freezes=freezes).recipe
+        assert found.momentum == (0.8 if found.optimizer == "muon" else 0.9)
         return found.optimizer, found.batch_size
 
     assert optimizer(FASHION) == ("muon", 512)
@@ -105,4 +106,32 @@ def test_the_rate_follows_the_user_s_batch_and_few_epochs_have_smaller_batches()
     fixed = {"time": 20.0, "compile": False, "precision": "float32"}
     rates = [chosen(FASHION, {**fixed, "batch_size": size}).recipe.learning_rate for size in (32, 128, 512)]
     assert rates == [0.2, 0.4, 0.8]
-    assert chosen(replace(FASHION, count=20_000), {"epochs": 1, "precision": "float32"}).recipe.batch_size == 256
+    few = chosen(replace(FASHION, count=60), {"optimizer": "muon", "epochs": 700, "precision": "float32"}).recipe
+    assert (few.batch_size, few.momentum) == (16, 0.8)
+    assert chosen(FASHION, {**fixed, "momentum": 0.95}).recipe.momentum == 0.95
+    assert chosen(replace(FASHION, count=20_000), {"epochs": 1, "precision": "float32"}).recipe.batch_size == 192
+
+
+@pytest.mark.parametrize(("passes", "padding"), [(5.9, 0), (6.0, 1)])
+def test_centred_pictures_are_shifted_once_they_are_known_by_heart(passes: float, padding: int) -> None:
+    arch = ladder((28, 28), FASHION, frozen=True)[3].architecture
+    found = _augmentation(FASHION, (28, 28), arch, passes, {}, [])
+    assert found == {"flip": "alternate", "crop_padding": padding, "views": "both"}
+    assert _augmentation(replace(FASHION, channels=3), (28, 28), arch, passes, {}, [])["crop_padding"] == 3
+
+
+def test_shifts_follow_the_time_and_how_often_a_picture_is_trained_on() -> None:
+    """Twelve epochs without easy pictures are just under six passes."""
+    named = {"model": "cifar_resnet8"}
+    shifts = [
+        chosen(FASHION, {**named, **given}).recipe.crop_padding
+        for given in ({"time": 1.0}, {"time": 1e5}, {}, {"epochs": 12}, {"epochs": 13})
+    ]
+    assert shifts == [0, 1, 0, 0, 1]
+
+
+def test_what_is_said_of_augmentation_is_what_the_user_set() -> None:
+    found = chosen(FASHION, {"model": "resnet18", "flip": "none", "crop_padding": 3})
+    assert (found.recipe.flip, found.recipe.crop_padding, found.recipe.views) == ("none", 3, "shifts")
+    assert "Augmentation: shifts as you set them, by up to 3 pixel(s); mirroring as you set it, none." in found.reasons
+    assert not any(told.startswith("Views") for told in chosen(FASHION, {"model": "resnet18", "views": "one"}).reasons)

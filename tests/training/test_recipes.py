@@ -173,11 +173,11 @@ def test_more_epochs_are_fitted_where_easy_pictures_are_left_out() -> None:
     assert chosen(FASHION, {"epochs": 3}).recipe.epochs == 3
 
 
-def test_views_are_what_training_did_not_show() -> None:
-    """Mirrored training: the mirror image. No mirroring and no shifts: shifts. Shifts only: the picture itself."""
+def test_views_are_mirrored_where_training_mirrors_and_shifted_where_pictures_are_centred() -> None:
     small = {"model": "cifar_resnet8"}
     assert chosen(replace(FASHION, channels=3), small).recipe.views == "mirrored"
     assert chosen(FASHION, small).recipe.views == "shifts"
+    assert chosen(FASHION, {"model": "resnet18"}).recipe.views == "both"
     assert chosen(DIGITS).recipe.views == "one"
     assert chosen(FASHION, {**small, "views": "one"}).recipe.views == "one"
     assert recipe("paper-cifar").views == recipe("d2l").views == "one"

@@ -11,6 +11,7 @@ from typing import Any
 
 from residual.architecture import Architecture
 from residual.cost import cost
+from residual.preprocessing import Views
 from residual.recipe import Recipe, adjusted
 from residual.training.ladder import MANY, SMALL, Data, Rung, in_patches, ladder, wanted_epochs
 from residual.training.machine import Machine, Trial, Way, pays, settle_threads, training_rate, training_way
@@ -18,9 +19,12 @@ from residual.variants import architecture
 from residual.weights import SavedModel
 
 PATIENT_SECONDS = 120.0  # what a training may take where the user names neither time nor epochs
-_BATCH, _SMALLEST, _STEPS = 128, 64, 60  # the largest batch; halved where there would be fewer steps: docs/performance.md
-_MUON_BATCH, _MUON_STEPS = 512, 50  # the same with optimizer="muon"
+_BATCHES, _STEPS = (128, 64), 60  # the first that leaves so many steps: docs/performance.md
+_MUON_BATCHES, _MUON_STEPS = (512, 384, 256, 192, 128, 64), 100  # the same with optimizer="muon"
+_MUON_MOMENTUM = 0.8  # so short a training learns less with 0.9
 _FEW = 5_000  # pictures below which a training is short
+_MUON_RATE = 1.5  # pictures that it trains on while SGD, in batches of 128 as in a trial, trains on one
+_BY_HEART = 6.0  # passes from which many centred pictures are shifted by a pixel
 _LONG = 600.0  # seconds of training from which it is tried whether compiling pays: it costs a minute to find out
 
 
@@ -53,7 +57,7 @@ def choose(
     if settle_threads(ladder(size, data, False)[1].architecture, size, Trial(batch=16, seconds=_seconds(recipe, data))):
         reasons.append("Threads: one; something else keeps a processor busy, and on all of them training was slower.")
     if fit:
-        recipe = _fitted(recipe, _batch(data, _BATCH, fixed), fixed)
+        recipe = _fitted(recipe, _batch(data, _BATCHES[0], fixed), fixed)
     if recipe.model == "auto" and start is None:
         muon = fit and freezes and machine.device == "cpu" and data.count >= MANY and in_patches(size)
         recipe = _fitted(recipe, _first_layer(size, data, fixed, freezes, reasons) if fit else {}, fixed)
@@ -85,12 +89,16 @@ def _schooled(
     """The recipe with all that follows from the net and its speed: batch, augmentation, what is left or held out, compilation."""
     pictures = recipe.time * way.rate or (recipe.epochs * data.count if recipe.optimizer == "muon" else 0)
     recipe = _fitted(recipe, _batch(data, largest_batch(pictures, recipe.optimizer), fixed), fixed)
+    recipe = _fitted(recipe, {"momentum": _MUON_MOMENTUM} if recipe.optimizer == "muon" else {}, fixed)
     steps = {"sgd": "SGD with Nesterov momentum", "muon": "Muon for the filters, SGD with Nesterov momentum for all else"}
     reasons.append(
         f"Batch: {recipe.batch_size} of {data.count} pictures; {steps.get(recipe.optimizer, recipe.optimizer)}, learning rate up to "
         f"{recipe.learning_rate} and down in a triangle."
     )
-    recipe = _fitted(recipe, _augmentation(data, size, arch, reasons) | _pruning(recipe, data, fixed, reasons), fixed)
+    recipe = _fitted(recipe, _pruning(recipe, data, fixed, reasons), fixed)
+    rate = way.rate * (_MUON_RATE if recipe.optimizer == "muon" else 1)
+    passes = recipe.time * rate / (data.count * (1 - recipe.validation)) if recipe.time else _passes(recipe)
+    recipe = _fitted(recipe, _augmentation(data, size, arch, passes, fixed, reasons), fixed)
     seconds = recipe.time or data.count * (1 - recipe.validation) * _passes(recipe) / way.rate
     if not recipe.time:
         reasons.append(f"Epochs: {recipe.epochs}, about {seconds:.0f} s of training here.")
@@ -130,10 +138,15 @@ def _fitted(recipe: Recipe, picked: dict[str, Any], fixed: dict[str, Any]) -> Re
     return adjusted(recipe, {name: value for name, value in picked.items() if name not in fixed})
 
 
-def _augmentation(data: Data, size: tuple[int, int], arch: Architecture, reasons: list[str]) -> dict[str, Any]:
-    """Mirroring, shifts or crops. Many grey pictures of the data's own small size are taken to be centred, as Fashion-MNIST's are."""
+def _augmentation(
+    data: Data, size: tuple[int, int], arch: Architecture, passes: float, fixed: dict[str, Any], reasons: list[str]
+) -> dict[str, Any]:
+    """Mirroring, shifts or crops. Many grey pictures of the data's own small size are taken to be centred, as Fashion-MNIST's are: a net
+    learns more of them without shifts, until it knows them by heart."""
     centred = max(data.size) <= SMALL and data.count >= MANY and data.channels == 1
-    if all(len(name.strip()) == 1 for name in data.classes):
+    if "flip" in fixed:
+        flip, told = fixed["flip"], f"mirroring as you set it, {fixed['flip']}"
+    elif all(len(name.strip()) == 1 for name in data.classes):
         flip, told = "none", "no mirroring, since the classes are single characters"
     elif centred and arch.out_widths[0] < 32:
         flip, told = "none", "no mirroring, from which so small a net does not gain"
@@ -141,11 +154,13 @@ def _augmentation(data: Data, size: tuple[int, int], arch: Architecture, reasons
         flip, told = "alternate", "every picture mirrored in every second epoch"
     if max(data.size) > SMALL:
         reasons.append(f"Augmentation: random crops of 35 to 100 % of the area; {told}.")
-        return {"flip": flip, "crop_scale": (0.35, 1.0), "crop": 0.875} | _views(flip, 1, reasons)
-    padding = 0 if centred else max(1, min(size) // 8)
+        return {"flip": flip, "crop_scale": (0.35, 1.0), "crop": 0.875} | _views(flip, False, fixed, reasons)
+    padding = fixed.get("crop_padding", int(passes >= _BY_HEART) if centred else max(1, min(size) // 8))
     shifts = f"shifts by up to {padding} pixel(s)" if padding else "no shifts, since there are many centred grey pictures"
+    if "crop_padding" in fixed:
+        shifts = f"shifts as you set them, by up to {padding} pixel(s)"
     reasons.append(f"Augmentation: {shifts}; {told}.")
-    return {"flip": flip, "crop_padding": padding} | _views(flip, padding, reasons)
+    return {"flip": flip, "crop_padding": padding} | _views(flip, centred, fixed, reasons)
 
 
 def _first_layer(size: tuple[int, int], data: Data, fixed: dict[str, Any], freezes: bool, reasons: list[str]) -> dict[str, Any]:
@@ -175,12 +190,12 @@ def _passes(recipe: Recipe) -> float:
     return 1 + (recipe.epochs - 1) * (1 - 0.73 * recipe.data_pruning)
 
 
-def _views(flip: str, padding: int, reasons: list[str]) -> dict[str, Any]:
-    """What training did not show is shown at the end: 0.3 points on Fashion-MNIST, with mirrored training and without."""
-    views, told = ("mirrored", "its mirror image") if flip != "none" else ("shifts", "its four shifts by a pixel")
-    if flip == "none" and padding:
-        return {}
-    reasons.append(f"Views: of a picture that the net is not sure of, also {told}; the answer is the mean.")
+def _views(flip: str, shifted: bool, fixed: dict[str, Any], reasons: list[str]) -> dict[str, Any]:
+    """The mirror image where training mirrors, and shifts of centred pictures: 0.2 to 0.4 points each for nets of Fashion-MNIST."""
+    views: Views = ("both" if shifted else "mirrored") if flip != "none" else ("shifts" if shifted else "one")
+    told = {"mirrored": "its mirror image", "shifts": "its four shifts by a pixel", "both": "its mirror image and the four shifts of each"}
+    if views in told and "views" not in fixed:
+        reasons.append(f"Views: of a picture that the net is not sure of, also {told[views]}; the answer is the mean.")
     return {"views": views}
 
 
@@ -188,28 +203,26 @@ def _batch(data: Data, most: int, fixed: dict[str, Any]) -> dict[str, Any]:
     """About 20 steps an epoch at least; the rate falls with the root of the batch, the user's own too."""
     size, large = most, data.count >= MANY
     while size > 16 and data.count / size < 20:
-        size //= 2
+        size = max(16, size // 2)
     return {
         "batch_size": size,
-        "learning_rate": round((0.4 if large else 0.2) * (fixed.get("batch_size", size) / _BATCH) ** 0.5, 3),
+        "learning_rate": round((0.4 if large else 0.2) * (fixed.get("batch_size", size) / _BATCHES[0]) ** 0.5, 3),
         "warmup": 0.1 if large else 0.2,
     }
 
 
 def largest_batch(pictures: float, optimizer: str = "sgd") -> int:
     """The largest batch for a training that has time for so many pictures (0: for as many as it likes): of at most 128 for 60 steps at
-    least, where batches of 64 allow it. Muon, whose steps count for more, has batches of 512 for 50 steps and more."""
-    size, least = (_MUON_BATCH, _MUON_STEPS) if optimizer == "muon" else (_BATCH, _STEPS)
-    while size > _SMALLEST and 0 < pictures / size < least:
-        size //= 2
-    return size
+    least, where batches of 64 allow it. Muon, whose steps count for more, has batches of up to 512 for 100 steps and more."""
+    sizes, least = (_MUON_BATCHES, _MUON_STEPS) if optimizer == "muon" else (_BATCHES, _STEPS)
+    return next((size for size in sizes if not 0 < pictures / size < least), sizes[-1])
 
 
 def _way(
     recipe: Recipe, data: Data, arch: Architecture, size: tuple[int, int], halves: tuple[bool, ...], layouts: tuple[bool, ...]
 ) -> Way:  # fmt: skip
     """How `arch` trains fastest, by steps of not more pictures than training holds at a time."""
-    batch = min(data.count, max(1, recipe.batch_size // recipe.accumulate), _BATCH if max(size) <= SMALL else 16)
+    batch = min(data.count, max(1, recipe.batch_size // recipe.accumulate), _BATCHES[0] if max(size) <= SMALL else 16)
     trial = Trial(batch=batch, seconds=_seconds(recipe, data), frozen=recipe.first_layer == "frozen")
     return training_way(arch, size, trial, halves=halves, layouts=layouts)
 
