@@ -20,7 +20,7 @@ from residual.weights import SavedModel
 
 PATIENT_SECONDS = 120.0  # what a training may take where the user names neither time nor epochs
 _BATCHES, _STEPS = (128, 64), 60  # the first that leaves so many steps: docs/performance.md
-_MUON_BATCHES, _MUON_STEPS = (512, 384, 256, 192, 128, 64), 100  # the same with optimizer="muon"
+_MUON_BATCHES, _MUON_STEPS = (512, 384, 256, 192, 128, 64), 125  # the same with optimizer="muon"
 _MUON_MOMENTUM = 0.8  # so short a training learns less with 0.9
 _FEW = 5_000  # pictures below which a training is short
 _MUON_RATE = 1.5  # pictures that it trains on while SGD, in batches of 128 as in a trial, trains on one
@@ -62,7 +62,8 @@ def choose(
         muon = fit and freezes and machine.device == "cpu" and data.count >= MANY and in_patches(size)
         recipe = _fitted(recipe, _first_layer(size, data, fixed, freezes, reasons) if fit else {}, fixed)
         recipe = _fitted(recipe, {"optimizer": "muon"} if muon else {}, fixed)
-        arch, epochs, way = _sized(recipe, size, data, fixed, halves, reasons)
+        tried = halves[-1:] if recipe.optimizer == "muon" else halves  # its batches are larger than a trial's: bfloat16 gains more there
+        arch, epochs, way = _sized(recipe, size, data, fixed, tried, reasons)
         recipe = _fitted(adjusted(recipe, {"epochs": epochs}), {"channels_last": way.channels_last} if fit else {}, fixed)
     else:
         arch = start.architecture if start else architecture(recipe.model, in_channels=data.channels, num_classes=len(data.classes))
@@ -87,7 +88,8 @@ def _schooled(
     recipe: Recipe, data: Data, arch: Architecture, size: tuple[int, int], way: Way, fixed: dict[str, Any], reasons: list[str]
 ) -> Recipe:  # fmt: skip
     """The recipe with all that follows from the net and its speed: batch, augmentation, what is left or held out, compilation."""
-    pictures = recipe.time * way.rate or (recipe.epochs * data.count if recipe.optimizer == "muon" else 0)
+    rate = way.rate * (_MUON_RATE if recipe.optimizer == "muon" else 1)
+    pictures = recipe.time * rate or (recipe.epochs * data.count if recipe.optimizer == "muon" else 0)
     recipe = _fitted(recipe, _batch(data, largest_batch(pictures, recipe.optimizer), fixed), fixed)
     recipe = _fitted(recipe, {"momentum": _MUON_MOMENTUM} if recipe.optimizer == "muon" else {}, fixed)
     steps = {"sgd": "SGD with Nesterov momentum", "muon": "Muon for the filters, SGD with Nesterov momentum for all else"}
@@ -96,7 +98,6 @@ def _schooled(
         f"{recipe.learning_rate} and down in a triangle."
     )
     recipe = _fitted(recipe, _pruning(recipe, data, fixed, reasons), fixed)
-    rate = way.rate * (_MUON_RATE if recipe.optimizer == "muon" else 1)
     passes = recipe.time * rate / (data.count * (1 - recipe.validation)) if recipe.time else _passes(recipe)
     recipe = _fitted(recipe, _augmentation(data, size, arch, passes, fixed, reasons), fixed)
     seconds = recipe.time or data.count * (1 - recipe.validation) * _passes(recipe) / way.rate
@@ -213,7 +214,7 @@ def _batch(data: Data, most: int, fixed: dict[str, Any]) -> dict[str, Any]:
 
 def largest_batch(pictures: float, optimizer: str = "sgd") -> int:
     """The largest batch for a training that has time for so many pictures (0: for as many as it likes): of at most 128 for 60 steps at
-    least, where batches of 64 allow it. Muon, whose steps count for more, has batches of up to 512 for 100 steps and more."""
+    least, where batches of 64 allow it. Muon, whose steps count for more, has batches of up to 512 for 125 steps and more."""
     sizes, least = (_MUON_BATCHES, _MUON_STEPS) if optimizer == "muon" else (_BATCHES, _STEPS)
     return next((size for size in sizes if not 0 < pictures / size < least), sizes[-1])
 
