@@ -123,6 +123,7 @@ def test_a_clone_draws_from_the_same_distributions(scheme: str) -> None:
         "depths": (2,), "inner_widths": (24,), "out_widths": (24,), "strides": (1,), "stem_width": 24, "num_classes": 100,
         "initialisation": scheme, "conv_bias": True, "se_reduction": 2, "zero_last_gamma": True,
     })  # fmt: skip
+    keras.utils.set_random_seed(0)  # twelve numbers of a bias are all in the lower half of their range once in 4,000 draws
     model, backend = opened().build(plan(arch)), opened()
     twin = keras.models.clone_model(model)
     wanted, found = initialise(plan(arch)), backend.get_weights(twin)
