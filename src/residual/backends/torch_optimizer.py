@@ -103,12 +103,12 @@ def _powers(square: Tensor) -> Tensor:
     """K N N, each X X' -> K N N: what brings X about as near to an orthogonal matrix as the steps can."""
     scale = 1 / (square.diagonal(dim1=1, dim2=2).sum(1).sqrt() + 1e-7)[:, None, None]
     square, identity = square * scale**2, torch.eye(square.shape[1], device=square.device, dtype=square.dtype)
-    whole = None
+    whole = identity * scale
     for left in reversed(range(_STEPS)):
         step = torch.baddbmm(_FIRST * identity + _THIRD * square, square, square, alpha=_FIFTH)
-        whole = step if whole is None else step @ whole
+        whole = step @ whole
         square = step @ square @ step if left else square
-    return identity * scale if whole is None else whole * scale
+    return whole
 
 
 def _flat(x: Tensor) -> Tensor:

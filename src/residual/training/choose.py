@@ -66,12 +66,13 @@ def choose(
         arch, epochs, way = _sized(recipe, size, data, fixed, tried, reasons)
         recipe = _fitted(adjusted(recipe, {"epochs": epochs}), {"channels_last": way.channels_last} if fit else {}, fixed)
     else:
+        tried = halves[-1:]  # no trial: the same net is to train to the same bits
         arch = start.architecture if start else architecture(recipe.model, in_channels=data.channels, num_classes=len(data.classes))
         told = "that of the weights to start from" if start else recipe.model
         reasons.append(f"Model: {told}, with {data.channels} input channel(s) and {len(data.classes)} classes.")
-        way = Way(rate=0.0, channels_last=recipe.channels_last, half=halves[-1])  # no trial: the same net is to train to the same bits
+        way = Way(rate=0.0, channels_last=recipe.channels_last, half=tried[0])
         if fit:
-            way = _way(recipe, data, arch, size, halves[-1:], (recipe.channels_last,))
+            way = _way(recipe, data, arch, size, tried, (recipe.channels_last,))
             recipe = _fitted(recipe, {"epochs": max(1, min(wanted_epochs(data), int(PATIENT_SECONDS * way.rate / data.count)))}, fixed)
     if fit:
         recipe = _schooled(recipe, data, arch, size, way, fixed, reasons)
@@ -80,7 +81,8 @@ def choose(
         reasons.append("Warm-up: learning rate 0.01 until the training error is under 80 %, as the 2015 paper did for 110 layers.")
     _check(recipe, arch, size)
     if recipe.precision == "auto":
-        reasons.append(f"Arithmetic: {'bfloat16, which is' if way.half else 'float32; bfloat16 is not'} faster for this net here.")
+        why = "as a trial of this net decided" if len(tried) > 1 else "by what this machine has instructions for"
+        reasons.append(f"Arithmetic: {'bfloat16' if way.half else 'float32'}, {why}.")
     return Choice(architecture=arch, model=recipe.model, recipe=recipe, size=size, half=way.half, reasons=tuple(reasons))
 
 

@@ -58,7 +58,7 @@ def ladder(size: tuple[int, int], data: Data, frozen: bool) -> tuple[Rung, ...]:
     """The nets that `default` sizes by, the fastest first: one block a stage.
 
     For many small pictures, grey or behind a frozen first layer, most are coarse: wider, at a quarter of the places
-    (docs/performance.md, "A frozen first layer", "Larger batches" and "Muon").
+    (docs/performance.md, "A frozen first layer", "Larger batches", "Muon" and "Momentum").
     """
     large, patches = max(size) > SMALL, in_patches(size)
     whole = patches and (frozen or data.channels == 1)  # the first layer has room for what whitening finds
