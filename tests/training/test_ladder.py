@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from residual.cost import cost
-from residual.training.choose import _augmentation, _climbed, choose, largest_batch
+from residual.training.choose import _climbed, choose, largest_batch
 from residual.training.ladder import Data, Rung, ladder
 from residual.training.machine import Way
 from residual.training.recipes import RECIPES
+from residual.training.shown import augmentation
 
 from .test_recipes import DIGITS, FASHION, SLOW, chosen
 
@@ -131,9 +132,9 @@ def test_the_rate_follows_the_user_s_batch_and_few_epochs_have_smaller_batches()
 @pytest.mark.parametrize(("passes", "padding"), [(5.9, 0), (6.0, 1)])
 def test_centred_pictures_are_shifted_once_they_are_known_by_heart(passes: float, padding: int) -> None:
     arch = ladder((28, 28), FASHION, frozen=True)[3].architecture
-    found = _augmentation(FASHION, (28, 28), arch, passes, {}, [])
+    found = augmentation(FASHION, (28, 28), arch, passes, {}, [])
     assert found == {"flip": "alternate", "crop_padding": padding, "views": "both"}
-    assert _augmentation(replace(FASHION, channels=3), (28, 28), arch, passes, {}, [])["crop_padding"] == 3
+    assert augmentation(replace(FASHION, channels=3), (28, 28), arch, passes, {}, [])["crop_padding"] == 3
 
 
 def test_shifts_follow_the_time_and_how_often_a_picture_is_trained_on() -> None:

@@ -164,12 +164,12 @@ def test_easy_pictures_are_left_out_of_many_grey_ones(changes: dict[str, Any], f
 
 def test_more_epochs_are_fitted_where_easy_pictures_are_left_out() -> None:
     """Seven epochs of 0.45 of the pictures after a whole one are as long as four whole ones; epochs that the user set stay."""
-    from residual.training.choose import _passes, _pruning
+    from residual.training.shown import passes_of, pruning
 
-    found = _pruning(recipe(epochs=4), FASHION, {}, [])
+    found = pruning(recipe(epochs=4), FASHION, {}, [])
     assert found == {"data_pruning": 0.75, "epochs": 8}
-    assert _passes(recipe(**found)) == pytest.approx(4, abs=0.2)
-    assert _passes(recipe(epochs=4)) == 4
+    assert passes_of(recipe(**found)) == pytest.approx(4, abs=0.2)
+    assert passes_of(recipe(epochs=4)) == 4
     assert chosen(FASHION, {"epochs": 3}).recipe.epochs == 3
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from residual.architecture import Architecture
 from residual.cost import cost
-from residual.preprocessing import Views
 from residual.recipe import Recipe, adjusted
 from residual.training.ladder import MANY, SMALL, Data, Rung, in_patches, ladder, wanted_epochs
 from residual.training.machine import Machine, Trial, Way, pays, settle_threads, training_rate, training_way
+from residual.training.shown import augmentation, passes_of, pruning
 from residual.variants import architecture
 from residual.weights import SavedModel
 
@@ -24,7 +24,6 @@ _MUON_BATCHES, _MUON_STEPS = (512, 384, 256, 192, 128, 64), 125  # the same with
 _MUON_MOMENTUM = 0.8  # so short a training learns less with 0.9
 _FEW = 5_000  # pictures below which a training is short
 _MUON_RATE = 1.5  # pictures that it trains on while SGD, in batches of 128 as in a trial, trains on one
-_BY_HEART = 6.0  # passes from which many centred pictures are shifted by a pixel
 _LONG = 600.0  # seconds of training from which it is tried whether compiling pays: it costs a minute to find out
 
 
@@ -99,10 +98,10 @@ def _schooled(
         f"Batch: {recipe.batch_size} of {data.count} pictures; {steps.get(recipe.optimizer, recipe.optimizer)}, learning rate up to "
         f"{recipe.learning_rate} and down in a triangle."
     )
-    recipe = _fitted(recipe, _pruning(recipe, data, fixed, reasons), fixed)
-    passes = recipe.time * rate / (data.count * (1 - recipe.validation)) if recipe.time else _passes(recipe)
-    recipe = _fitted(recipe, _augmentation(data, size, arch, passes, fixed, reasons), fixed)
-    seconds = recipe.time or data.count * (1 - recipe.validation) * _passes(recipe) / way.rate
+    recipe = _fitted(recipe, pruning(recipe, data, fixed, reasons), fixed)
+    passes = recipe.time * rate / (data.count * (1 - recipe.validation)) if recipe.time else passes_of(recipe)
+    recipe = _fitted(recipe, augmentation(data, size, arch, passes, fixed, reasons), fixed)
+    seconds = recipe.time or data.count * (1 - recipe.validation) * passes_of(recipe) / way.rate
     if not recipe.time:
         reasons.append(f"Epochs: {recipe.epochs}, about {seconds:.0f} s of training here.")
     if seconds >= _LONG and "compile" not in fixed:
@@ -141,31 +140,6 @@ def _fitted(recipe: Recipe, picked: dict[str, Any], fixed: dict[str, Any]) -> Re
     return adjusted(recipe, {name: value for name, value in picked.items() if name not in fixed})
 
 
-def _augmentation(
-    data: Data, size: tuple[int, int], arch: Architecture, passes: float, fixed: dict[str, Any], reasons: list[str]
-) -> dict[str, Any]:
-    """Mirroring, shifts or crops. Many grey pictures of the data's own small size are taken to be centred, as Fashion-MNIST's are: a net
-    learns more of them without shifts, until it knows them by heart."""
-    centred = max(data.size) <= SMALL and data.count >= MANY and data.channels == 1
-    if "flip" in fixed:
-        flip, told = fixed["flip"], f"mirroring as you set it, {fixed['flip']}"
-    elif all(len(name.strip()) == 1 for name in data.classes):
-        flip, told = "none", "no mirroring, since the classes are single characters"
-    elif centred and arch.out_widths[0] < 32:
-        flip, told = "none", "no mirroring, from which so small a net does not gain"
-    else:
-        flip, told = "alternate", "every picture mirrored in every second epoch"
-    if max(data.size) > SMALL:
-        reasons.append(f"Augmentation: random crops of 35 to 100 % of the area; {told}.")
-        return {"flip": flip, "crop_scale": (0.35, 1.0), "crop": 0.875} | _views(flip, False, fixed, reasons)
-    padding = fixed.get("crop_padding", int(passes >= _BY_HEART) if centred else max(1, min(size) // 8))
-    shifts = f"shifts by up to {padding} pixel(s)" if padding else "no shifts, since there are many centred grey pictures"
-    if "crop_padding" in fixed:
-        shifts = f"shifts as you set them, by up to {padding} pixel(s)"
-    reasons.append(f"Augmentation: {shifts}; {told}.")
-    return {"flip": flip, "crop_padding": padding} | _views(flip, centred, fixed, reasons)
-
-
 def _first_layer(size: tuple[int, int], data: Data, fixed: dict[str, Any], freezes: bool, reasons: list[str]) -> dict[str, Any]:
     """Whitened patches of pictures at their own size, frozen so: as good, and quicker. Trained they help grey ones only."""
     if not in_patches(size) or max(data.size) > SMALL or "first_layer" in fixed or (data.channels > 1 and not freezes):
@@ -173,33 +147,6 @@ def _first_layer(size: tuple[int, int], data: Data, fixed: dict[str, Any], freez
     kept = ", and is not trained" if freezes else ", to begin with"
     reasons.append(f"First layer: it holds the principal components of patches of the training pictures, and their negatives{kept}.")
     return {"first_layer": "frozen" if freezes else "whitened"}
-
-
-def _pruning(recipe: Recipe, data: Data, fixed: dict[str, Any], reasons: list[str]) -> dict[str, Any]:
-    """Easy pictures of many are left out, as many epochs more are trained: 0.4 points on Fashion-MNIST in 60 s. Grey ones only: it lost 2
-    on CIFAR-10, of which few are easy after so short a training."""
-    once = recipe.epochs == 1 and not recipe.time
-    if data.count < MANY or data.channels > 1 or recipe.mixup or recipe.cutmix or once or "data_pruning" in fixed:
-        return {}
-    reasons.append(
-        "Easy pictures: from the second epoch on three in four with a loss below the mean are left out, and the fourth counts for them."
-    )
-    pruned = {"data_pruning": 0.75}
-    return pruned | {"epochs": 1 + round((recipe.epochs - 1) / (_passes(adjusted(recipe, pruned | {"epochs": 2})) - 1))}
-
-
-def _passes(recipe: Recipe) -> float:
-    """How often an average picture is trained on; of all, about 73 % have a loss below the mean (Fashion-MNIST, 16-32-64)."""
-    return 1 + (recipe.epochs - 1) * (1 - 0.73 * recipe.data_pruning)
-
-
-def _views(flip: str, shifted: bool, fixed: dict[str, Any], reasons: list[str]) -> dict[str, Any]:
-    """The mirror image where training mirrors, and shifts of centred pictures: 0.2 to 0.4 points each for nets of Fashion-MNIST."""
-    views: Views = ("both" if shifted else "mirrored") if flip != "none" else ("shifts" if shifted else "one")
-    told = {"mirrored": "its mirror image", "shifts": "its four shifts by a pixel", "both": "its mirror image and the four shifts of each"}
-    if views in told and "views" not in fixed:
-        reasons.append(f"Views: of a picture that the net is not sure of, also {told[views]}; the answer is the mean.")
-    return {"views": views}
 
 
 def _batch(data: Data, most: int, fixed: dict[str, Any]) -> dict[str, Any]:
