@@ -47,7 +47,8 @@ class Recipe:
         mixup: alpha of mixup (Zhang et al. 2018); 0 is none.
         cutmix: alpha of CutMix (Yun et al. 2019); 0 is none. With mixup too, one or the other at random.
         data_pruning: share of the pictures with a loss below the mean that an epoch leaves out, drawn anew each time; the rest of them
-            weigh more for it. The first epoch is whole. InfoBatch: Qin et al. 2024, arXiv:2303.04947. 0 is none.
+            weigh more for it. InfoBatch: Qin et al. 2024, arXiv:2303.04947. 0 is none.
+        pruning_from: the first epoch that leaves pictures out: 2, or 1, by what a linear classifier of the thinned pictures finds easy.
         ema: decay per step of the averaged weights, which are then those validated and kept; 0 is none.
         precision: "bfloat16" is autocast, on a CPU but for the last layer; "auto" takes it where the machine is fast at it (or, sizing a
             net, where a trial says so).
@@ -97,6 +98,7 @@ class Recipe:
     mixup: float = 0.0
     cutmix: float = 0.0
     data_pruning: float = 0.0
+    pruning_from: int = 2
     ema: float = 0.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool = True
@@ -194,7 +196,7 @@ _RANGES = (
     ("learning_rate", 1e-12, 1e6), ("momentum", 0, 0.999999), ("weight_decay", 0, 1e3), ("step_factor", 0, 1), ("warmup", 0, 0.99),
     ("final_share", 0, 1), ("warmup_rate", 0, 1e6), ("warmup_error", 0, 1), ("label_smoothing", 0, 0.99), ("crop_padding", 0, 1024),
     ("lighting", 0, 10), ("erasing", 0, 1), ("mixup", 0, 100), ("cutmix", 0, 100), ("data_pruning", 0, 0.99),
-    ("ema", 0, 0.9999999), ("crop", 0.1, 1),
+    ("pruning_from", 1, 2), ("ema", 0, 0.9999999), ("crop", 0.1, 1),
     ("validation", 0, 0.9), ("patience", 0, 1_000_000), ("seed", 0, 2**63 - 1),
 )  # fmt: skip
 

@@ -84,7 +84,7 @@ def test_the_last_rung_that_fits_is_taken(down: bool, fitting: set[int], taken: 
     assert seen == looked_at
 
 
-@pytest.mark.parametrize(("pictures", "batch"), [(0, 512), (64_000, 512), (63_999, 384), (31_999, 192), (15_999, 64), (1, 64)])
+@pytest.mark.parametrize(("pictures", "batch"), [(0, 512), (64_000, 512), (63_999, 384), (31_999, 192), (23_999, 128), (1, 128)])
 def test_muon_s_batches_are_larger(pictures: float, batch: int) -> None:
     assert largest_batch(pictures, "muon") == batch
 

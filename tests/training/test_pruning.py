@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from residual.recipe import EpochEnd, Recipe
-from residual.training.loop import StepEnd, fit, order
+from residual.training.guess import guessed_losses
+from residual.training.loop import StepEnd, _step, fit, inputs, order
 from residual.training.pruning import unpruned
 
 from .test_loop import BASE, CPU, setup
@@ -88,6 +90,41 @@ def test_training_prunes_from_the_second_epoch_on() -> None:
     assert [step.progress for step in steps] == sorted(step.progress for step in steps)
     assert steps[-1].progress == 1
     assert all(0 <= end.train_accuracy <= 1 for end in ends)
+
+
+def test_the_first_epoch_is_pruned_by_a_guess_where_the_recipe_says_so() -> None:
+    """What it leaves out is what a linear classifier finds easy."""
+    state, setting = setup(replace(BASE, epochs=2, data_pruning=0.9, pruning_from=1))
+    events = fit(state, setting)
+    next(events)
+    assert state.pruning is not None
+    guessed = guessed_losses(setting.train, 3)
+    easy = guessed < guessed.mean()
+    assert 0 < easy.sum() < 60
+    assert (state.pruning.weights[~easy] == 1).all()
+    assert ((state.pruning.weights[easy] == 0) | state.pruning.weights[easy].isclose(torch.tensor(10.0))).all()
+    ends = [event for event in events if isinstance(event, EpochEnd)]
+    assert len(ends[0].losses) < 4
+    assert not torch.equal(state.pruning.losses, guessed)
+
+
+def test_a_kept_easy_picture_weighs_the_root_of_what_it_stands_for() -> None:
+    """The step's gradient is that of the mean so weighted."""
+    state, setting = setup(replace(BASE, data_pruning=0.75, label_smoothing=0.1))
+    assert state.pruning is not None
+    state.pruning.weights[::2] = 4.0
+    batch = next(iter(setting.train.read([np.arange(16)])))
+    state.model.train()
+    scores = state.model(inputs(setting, batch, 0))
+    each = torch.nn.functional.cross_entropy(scores, batch[1], label_smoothing=0.1, reduction="none")
+    known = each.detach()
+    counts = torch.tensor([2.0, 1.0] * 8)
+    wanted = torch.autograd.grad((each * counts).sum() / counts.sum(), state.model.fc.weight)[0]
+    state.optimizer.param_groups[0]["lr"] = 0.0
+    loss, _ = _step(state, setting, batch)
+    assert state.model.fc.weight.grad is not None
+    torch.testing.assert_close(state.model.fc.weight.grad, wanted)
+    assert float(loss) == pytest.approx(float((known * counts**2).sum() / (counts**2).sum()), rel=1e-5)
 
 
 def test_the_reported_loss_is_an_estimate_for_all_pictures() -> None:

@@ -64,9 +64,9 @@ def test_default_mirrors_photographs_but_not_characters() -> None:
     assert chosen(DIGITS).recipe.flip == "none"
 
 
-def test_default_mirrors_centred_grey_pictures_only_for_wide_nets() -> None:
-    assert chosen(FASHION, {"model": "cifar_resnet8"}).recipe.flip == "none"
-    assert chosen(FASHION, {"model": "resnet18"}).recipe.flip == "alternate"
+@pytest.mark.parametrize(("model", "epochs", "flip"), [("cifar_resnet8", 9, "none"), ("resnet18", 2, "none"), ("resnet18", 9, "alternate")])
+def test_default_mirrors_centred_grey_pictures_only_for_wide_nets_and_after_a_few_passes(model: str, epochs: int, flip: str) -> None:
+    assert chosen(FASHION, {"model": model, "epochs": epochs}).recipe.flip == flip
 
 
 def test_default_takes_random_crops_of_photographs() -> None:
@@ -159,25 +159,35 @@ def test_the_first_layer_of_patches_is_whitened_and_frozen(monkeypatch: Any, mod
 def test_easy_pictures_are_left_out_of_many_grey_ones(changes: dict[str, Any], fixed: dict[str, Any], share: float) -> None:
     choice = chosen(replace(FASHION, **changes), fixed)
     assert choice.recipe.data_pruning == share
+    assert choice.recipe.pruning_from == (1 if share == 0.75 else 2)
     assert any("Easy pictures" in reason for reason in choice.reasons) == (share == 0.75)
 
 
 def test_more_epochs_are_fitted_where_easy_pictures_are_left_out() -> None:
-    """Seven epochs of 0.45 of the pictures after a whole one are as long as four whole ones; epochs that the user set stay."""
+    """Nine epochs of 0.45 of the pictures are as long as four whole ones, and so are a whole one and seven of them; a user's stay."""
     from residual.training.shown import passes_of, pruning
 
-    found = pruning(recipe(epochs=4), FASHION, {}, [])
-    assert found == {"data_pruning": 0.75, "epochs": 8}
-    assert passes_of(recipe(**found)) == pytest.approx(4, abs=0.2)
+    for fixed, start, epochs in ((dict[str, Any](), 1, 9), ({"pruning_from": 2}, 2, 8)):
+        found = pruning(recipe(epochs=4), FASHION, fixed, [])
+        assert found == {"data_pruning": 0.75, "pruning_from": start, "epochs": epochs}
+        assert passes_of(recipe(**found)) == pytest.approx(4, abs=0.2)
     assert passes_of(recipe(epochs=4)) == 4
-    assert chosen(FASHION, {"epochs": 3}).recipe.epochs == 3
+    assert pruning(recipe(), replace(FASHION, size=(96, 96)), {}, [])["pruning_from"] == 2
+    mine = chosen(FASHION, {"epochs": 3})
+    assert (mine.recipe.epochs, mine.recipe.pruning_from) == (3, 2)
+    assert any(reason.startswith("Easy pictures: from the second epoch on") for reason in mine.reasons)
+
+
+@pytest.mark.parametrize(("count", "fixed", "share"), [(60_000, {}, 0.05), (60_000, {"validation": 0.2}, 0.2), (10_000, {}, 0.1)])
+def test_a_smaller_share_of_many_is_held_out(count: int, fixed: dict[str, Any], share: float) -> None:
+    assert chosen(replace(FASHION, count=count), {**fixed, "time": 1.0}).recipe.validation == share
 
 
 def test_views_are_mirrored_where_training_mirrors_and_shifted_where_pictures_are_centred() -> None:
     small = {"model": "cifar_resnet8"}
     assert chosen(replace(FASHION, channels=3), small).recipe.views == "mirrored"
     assert chosen(FASHION, small).recipe.views == "shifts"
-    assert chosen(FASHION, {"model": "resnet18"}).recipe.views == "both"
+    assert chosen(FASHION, {"model": "resnet18", "epochs": 9}).recipe.views == "both"
     assert chosen(DIGITS).recipe.views == "one"
     assert chosen(FASHION, {**small, "views": "one"}).recipe.views == "one"
     assert recipe("paper-cifar").views == recipe("d2l").views == "one"
@@ -206,7 +216,7 @@ def test_compiling_is_tried_in_long_trainings_only() -> None:
 def test_speed_is_default_in_ten_seconds() -> None:
     found = chosen(FASHION, name="speed")
     assert found.recipe.time == 10.0
-    assert found.architecture.out_widths[0] <= 16
+    assert found.architecture.out_widths[0] <= 32
     assert any(reason.startswith("Views:") for reason in found.reasons)
 
 

@@ -20,8 +20,9 @@ from residual.weights import SavedModel
 
 PATIENT_SECONDS = 120.0  # what a training may take where the user names neither time nor epochs
 _BATCHES, _STEPS = (128, 64), 60  # the first that leaves so many steps: docs/performance.md
-_MUON_BATCHES, _MUON_STEPS = (512, 384, 256, 192, 128, 64), 125  # the same with optimizer="muon"
+_MUON_BATCHES, _MUON_STEPS = (512, 384, 256, 192, 128), 125  # the same with optimizer="muon", whose step of 64 takes as long
 _MUON_MOMENTUM = 0.8  # so short a training learns less with 0.9
+_HELD = 0.05  # of many pictures held out: 1,000 at least
 _FEW = 5_000  # pictures below which a training is short
 _MUON_RATE = 1.5  # pictures that it trains on while SGD, in batches of 128 as in a trial, trains on one
 _LONG = 600.0  # seconds of training from which it is tried whether compiling pays: it costs a minute to find out
@@ -56,7 +57,7 @@ def choose(
     if settle_threads(ladder(size, data, False)[1].architecture, size, Trial(batch=16, seconds=_seconds(recipe, data))):
         reasons.append("Threads: one; something else keeps a processor busy, and on all of them training was slower.")
     if fit:
-        recipe = _fitted(recipe, _batch(data, _BATCHES[0], fixed), fixed)
+        recipe = _fitted(recipe, _batch(data, _BATCHES[0], fixed) | ({"validation": _HELD} if data.count >= MANY else {}), fixed)
     if recipe.model == "auto" and start is None:
         muon = fit and freezes and machine.device == "cpu" and data.count >= MANY and in_patches(size)
         recipe = _fitted(recipe, _first_layer(size, data, fixed, freezes, reasons) if fit else {}, fixed)

@@ -19,8 +19,9 @@ from residual.backends.torch_convolution import in_layout
 from residual.recipe import EpochEnd, Recipe, learning_rate
 from residual.training.augment import augment, colour_noise, mixed
 from residual.training.feed import Batch, Feed, Normaliser
+from residual.training.guess import guessed_losses
 from residual.training.inference import chunked, logits
-from residual.training.pruning import Pruning
+from residual.training.pruning import Pruning, mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +113,7 @@ def fit(state: State, setting: Setting) -> Iterator[StepEnd | EpochEnd]:
     while not state.finished(recipe):
         if state.batch == 0:
             state.losses, state.seen, state.right = [], 0, torch.zeros((), device=setting.device)
-            if state.pruning is not None:
-                state.pruning.draw(recipe.data_pruning, key(recipe.seed, state.epoch, -3))
+            _prune(state, setting)
         chunks = order(len(setting.train), recipe, state.epoch, state.pruning)
         state.model.train()
         start = (state.seen, time.perf_counter())
@@ -160,9 +160,19 @@ def _end_epoch(state: State, setting: Setting, batches: int, *, origin: float, i
     )  # fmt: skip
 
 
+def _prune(state: State, setting: Setting) -> None:
+    """Draws what the coming epoch leaves out, where the recipe prunes the data."""
+    recipe, pruning = setting.recipe, state.pruning
+    if pruning is None:
+        return
+    if state.epoch == 0 and recipe.pruning_from == 1:
+        pruning.losses = guessed_losses(setting.train, state.model.plan.num_classes)
+    pruning.draw(recipe.data_pruning, key(recipe.seed, state.epoch, -3))
+
+
 def _step(state: State, setting: Setting, batch: Batch) -> tuple[Tensor, Tensor]:
     """One optimizer step on `batch`; its loss and how many pictures were right, still on the device; with data pruning both as estimates
-    of the whole data's: easy pictures that were kept count for those left out."""
+    of the whole data's: easy pictures that were kept stand for those left out."""
     recipe = setting.recipe
     x, (first, second, share) = mixed(inputs(setting, batch, state.epoch), batch[1], recipe)
     x = in_layout(x, channels_last=recipe.channels_last)
@@ -172,19 +182,20 @@ def _step(state: State, setting: Setting, batch: Batch) -> tuple[Tensor, Tensor]
     for start in range(0, len(x), parts):
         cut = slice(start, start + parts)
         scores = setting.call(x[cut]).float()
-        rightly, mean = (scores.detach().argmax(1) == first[cut]).float(), torch.ones((), device=x.device)
+        rightly = (scores.detach().argmax(1) == first[cut]).float()
         if state.pruning is None:
             loss = share * F.cross_entropy(scores, first[cut], label_smoothing=recipe.label_smoothing)
+            if share < 1:
+                loss = loss + (1 - share) * F.cross_entropy(scores, second[cut], label_smoothing=recipe.label_smoothing)
+            told = loss.detach()
         else:
             each = F.cross_entropy(scores, first[cut], label_smoothing=recipe.label_smoothing, reduction="none")
-            weights = state.pruning.note(batch[2][cut], each)
-            loss, mean = (each * weights).mean(), weights.mean()
-            rightly = rightly * weights / mean
-        if share < 1:
-            loss = loss + (1 - share) * F.cross_entropy(scores, second[cut], label_smoothing=recipe.label_smoothing)
+            stands = state.pruning.note(batch[2][cut], each)
+            loss, told = mean(each, stands.sqrt()), mean(each.detach(), stands)
+            rightly = rightly * stands / stands.mean()
         loss = loss * (len(scores) / len(x))
         loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.detach() / mean
+        total += told * (len(scores) / len(x))
         right += rightly.sum()
     state.optimizer.step()
     if state.average is not None:
