@@ -27,7 +27,7 @@ HARD = replace(
 )
 COMMAND = ["train", "digits", "--epochs", "12", "--batch-size", "64", "--model", "cifar_resnet8", "--ema", "0.99", "--no-report"]
 
-PRUNED = {"mixup": 0.0, "cutmix": 0.0, "data_pruning": 0.8}
+PRUNED = {"mixup": 0.0, "cutmix": 0.0, "data_pruning": 0.8, "pruning_from": 1}
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,18 @@ def test_it_is_fitted_to_pictures_of_the_whole_feed() -> None:
     assert (losses[torch.from_numpy(order % 7 != 0)] < losses.mean()).float().mean() > 0.95
 
 
+def test_classes_that_come_in_turn_are_all_fitted() -> None:
+    """Every second of 12,000 pictures is of one class."""
+    decoded = bars(12_000, 8)
+    assert told(guessed_losses(Resident(decoded, None, CPU), 2), torch.arange(12_000) % 7 == 0)
+
+
+def test_what_there_was_no_time_for_is_not_easy() -> None:
+    losses = guessed_losses(Resident(bars(1_200), None, CPU), 2, seconds=0.0)
+    assert losses[:512].isfinite().all()
+    assert losses[512:].isinf().all()
+
+
 def test_every_so_many_pixels_one_is_taken() -> None:
     pictures = torch.arange(28 * 28, dtype=torch.int32).remainder(256).to(torch.uint8).reshape(1, 28, 28, 1)
     found = _thinned(pictures)

@@ -152,3 +152,8 @@ def test_what_is_said_of_augmentation_is_what_the_user_set() -> None:
     assert (found.recipe.flip, found.recipe.crop_padding, found.recipe.views) == ("none", 3, "shifts")
     assert "Augmentation: shifts as you set them, by up to 3 pixel(s); mirroring as you set it, none." in found.reasons
     assert not any(told.startswith("Views") for told in chosen(FASHION, {"model": "resnet18", "views": "one"}).reasons)
+
+
+@pytest.mark.parametrize(("count", "fixed", "share"), [(60_000, {}, 0.05), (60_000, {"validation": 0.2}, 0.2), (10_000, {}, 0.1)])
+def test_a_smaller_share_of_many_is_held_out(count: int, fixed: dict[str, Any], share: float) -> None:
+    assert chosen(replace(FASHION, count=count), {**fixed, "time": 1.0}).recipe.validation == share

@@ -108,11 +108,14 @@ def test_the_loop_equals_the_backends_plain_fit() -> None:
         assert ours.losses == pytest.approx(theirs.losses, rel=1e-4)
 
 
-def test_accumulation_gives_the_gradient_of_the_whole_batch() -> None:
+@pytest.mark.parametrize("pruned", [0.0, 0.5])
+def test_accumulation_gives_the_gradient_of_the_whole_batch(pruned: float) -> None:
     """With batch norm in evaluation mode a batch cut in four gives the same step as the whole."""
     weights = []
     for parts in (1, 4):
-        state, setting = setup(replace(BASE, accumulate=parts, epochs=1))
+        state, setting = setup(replace(BASE, accumulate=parts, epochs=1, data_pruning=pruned))
+        if state.pruning is not None:
+            state.pruning.losses = torch.arange(60) / 60
         state.model.train = types.MethodType(lambda model, mode=True: torch.nn.Module.train(model, False), state.model)  # type: ignore[method-assign]
         for _ in fit(state, replace(setting, call=state.model)):  # the written-out form has no evaluation mode
             pass

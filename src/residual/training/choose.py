@@ -164,7 +164,7 @@ def _batch(data: Data, most: int, fixed: dict[str, Any]) -> dict[str, Any]:
 
 def largest_batch(pictures: float, optimizer: str = "sgd") -> int:
     """The largest batch for a training that has time for so many pictures (0: for as many as it likes): of at most 128 for 60 steps at
-    least, where batches of 64 allow it. Muon, whose steps count for more, has batches of up to 512 for 125 steps and more."""
+    least, where batches of 64 allow it. Muon, whose steps count for more, has batches of 128 to 512, above 128 for 125 steps and more."""
     sizes, least = (_MUON_BATCHES, _MUON_STEPS) if optimizer == "muon" else (_BATCHES, _STEPS)
     return next((size for size in sizes if not 0 < pictures / size < least), sizes[-1])
 

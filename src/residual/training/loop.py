@@ -4,6 +4,7 @@ All randomness of a step is drawn after seeding torch with a number made from (s
 resumed takes the very same steps.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from residual.training.augment import augment, colour_noise, mixed
 from residual.training.feed import Batch, Feed, Normaliser
 from residual.training.guess import guessed_losses
 from residual.training.inference import chunked, logits
-from residual.training.pruning import Pruning, mean
+from residual.training.pruning import Pruning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +167,7 @@ def _prune(state: State, setting: Setting) -> None:
     if pruning is None:
         return
     if state.epoch == 0 and recipe.pruning_from == 1:
-        pruning.losses = guessed_losses(setting.train, state.model.plan.num_classes)
+        pruning.losses = guessed_losses(setting.train, state.model.plan.num_classes, seconds=recipe.time / 20 or math.inf)
     pruning.draw(recipe.data_pruning, key(recipe.seed, state.epoch, -3))
 
 
@@ -178,25 +179,21 @@ def _step(state: State, setting: Setting, batch: Batch) -> tuple[Tensor, Tensor]
     x = in_layout(x, channels_last=recipe.channels_last)
     state.optimizer.zero_grad(set_to_none=True)
     total, right = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
+    stands = torch.ones(len(x), device=x.device) if state.pruning is None else state.pruning.weights[batch[2]]
+    weights = stands.sqrt()
     parts = -(-len(x) // recipe.accumulate)
     for start in range(0, len(x), parts):
         cut = slice(start, start + parts)
         scores = setting.call(x[cut]).float()
-        rightly = (scores.detach().argmax(1) == first[cut]).float()
-        if state.pruning is None:
-            loss = share * F.cross_entropy(scores, first[cut], label_smoothing=recipe.label_smoothing)
-            if share < 1:
-                loss = loss + (1 - share) * F.cross_entropy(scores, second[cut], label_smoothing=recipe.label_smoothing)
-            told = loss.detach()
-        else:
-            each = F.cross_entropy(scores, first[cut], label_smoothing=recipe.label_smoothing, reduction="none")
-            stands = state.pruning.note(batch[2][cut], each)
-            loss, told = mean(each, stands.sqrt()), mean(each.detach(), stands)
-            rightly = rightly * stands / stands.mean()
-        loss = loss * (len(scores) / len(x))
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += told * (len(scores) / len(x))
-        right += rightly.sum()
+        each = F.cross_entropy(scores, first[cut], label_smoothing=recipe.label_smoothing, reduction="none")
+        if state.pruning is not None:
+            state.pruning.note(batch[2][cut], each)
+        if share < 1:
+            other = F.cross_entropy(scores, second[cut], label_smoothing=recipe.label_smoothing, reduction="none")
+            each = share * each + (1 - share) * other
+        ((each * weights[cut]).sum() / weights.sum()).backward()  # type: ignore[no-untyped-call]
+        total += (each.detach() * stands[cut]).sum() / stands.sum()
+        right += ((scores.detach().argmax(1) == first[cut]) * stands[cut]).sum() * (len(x) / stands.sum())
     state.optimizer.step()
     if state.average is not None:
         _average(state, recipe.ema)

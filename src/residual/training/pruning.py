@@ -34,17 +34,11 @@ class Pruning:
         if (self.weights > 0).sum() < 2:  # batch norm cannot take a picture alone
             self.weights = torch.ones_like(self.losses)
 
-    def note(self, index: Tensor, losses: Tensor) -> Tensor:
-        """For how many pictures those at `index` stand; their losses are kept for the next draw."""
+    def note(self, index: Tensor, losses: Tensor) -> None:
+        """Keeps the losses of the pictures at `index` for the next draw."""
         self.losses[index] = losses.detach()
-        return self.weights[index]
 
 
 def unpruned(count: int, device: torch.device) -> Pruning:
-    """Of `count` pictures none of which was trained on yet: the first epoch is whole."""
+    """Of `count` pictures none of which was trained on yet: unless losses are guessed, the first epoch is whole."""
     return Pruning(losses=torch.full((count,), torch.inf, device=device), weights=torch.ones(count, device=device))
-
-
-def mean(values: Tensor, weights: Tensor) -> Tensor:
-    """The weighted mean."""
-    return (values * weights).sum() / weights.sum()
