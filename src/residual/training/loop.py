@@ -179,21 +179,26 @@ def _step(state: State, setting: Setting, batch: Batch) -> tuple[Tensor, Tensor]
     x = in_layout(x, channels_last=recipe.channels_last)
     state.optimizer.zero_grad(set_to_none=True)
     total, right = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
-    stands = torch.ones(len(x), device=x.device) if state.pruning is None else state.pruning.weights[batch[2]]
-    weights = stands.sqrt()
+    stands = torch.ones(()) if state.pruning is None else state.pruning.weights[batch[2]]
     parts = -(-len(x) // recipe.accumulate)
     for start in range(0, len(x), parts):
         cut = slice(start, start + parts)
         scores = setting.call(x[cut]).float()
-        each = F.cross_entropy(scores, first[cut], label_smoothing=recipe.label_smoothing, reduction="none")
-        if state.pruning is not None:
+        rightly = scores.detach().argmax(1) == first[cut]
+        if state.pruning is None:
+            loss = share * F.cross_entropy(scores, first[cut], label_smoothing=recipe.label_smoothing)
+            if share < 1:
+                loss = loss + (1 - share) * F.cross_entropy(scores, second[cut], label_smoothing=recipe.label_smoothing)
+            loss = loss * (len(scores) / len(x))
+            told, found = loss.detach(), rightly.sum()
+        else:
+            each = F.cross_entropy(scores, first[cut], label_smoothing=recipe.label_smoothing, reduction="none")
             state.pruning.note(batch[2][cut], each)
-        if share < 1:
-            other = F.cross_entropy(scores, second[cut], label_smoothing=recipe.label_smoothing, reduction="none")
-            each = share * each + (1 - share) * other
-        ((each * weights[cut]).sum() / weights.sum()).backward()  # type: ignore[no-untyped-call]
-        total += (each.detach() * stands[cut]).sum() / stands.sum()
-        right += ((scores.detach().argmax(1) == first[cut]) * stands[cut]).sum() * (len(x) / stands.sum())
+            loss = (each * stands[cut].sqrt()).sum() / stands.sqrt().sum()
+            told, found = (each.detach() * stands[cut]).sum() / stands.sum(), (rightly * stands[cut]).sum() * (len(x) / stands.sum())
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += told
+        right += found
     state.optimizer.step()
     if state.average is not None:
         _average(state, recipe.ema)
