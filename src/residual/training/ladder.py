@@ -13,7 +13,7 @@ _COARSE = (  # for many small pictures: widths, strides, and the passes from whi
     ((16, 32), (2, 2), 0.0), ((16, 32, 64), (2, 2, 2), 0.1),
 )  # fmt: skip
 _GREY = (  # behind them; shifted by a pixel a coarse net learns for longer
-    ((32, 64, 128), (2, 2, 2), 0.35),
+    ((32, 64, 128), (2, 2, 2), 1.0),
     ((48, 96, 192), (2, 2, 2), 3.0),
     ((48, 96, 192), (1, 2, 2), 6.0),
     ((64, 128, 256), (1, 2, 2), 9.0),
