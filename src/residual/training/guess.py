@@ -32,7 +32,7 @@ def guessed_losses(feed: Feed, classes: int, *, seconds: float = math.inf) -> Te
             break
     x, index = torch.cat(rows), torch.cat(where)
     y = torch.from_numpy(feed.labels).to(x.device)[index]
-    part = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:_FITTED].to(x.device)  # labels may come in turn
+    part = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:_FITTED].to(x.device)  # classes may come in turn
     fitted, answers = x[part], F.one_hot(y[part], classes).float()
     products = fitted.T @ fitted
     products.diagonal().add_(_RIDGE * len(fitted))

@@ -48,7 +48,7 @@ def _views(flip: str, shifted: bool, fixed: dict[str, Any], reasons: list[str]) 
 
 
 def pruning(recipe: Recipe, data: Data, fixed: dict[str, Any], reasons: list[str]) -> dict[str, Any]:
-    """Easy pictures of many are left out, as many epochs more are trained: 0.4 points on Fashion-MNIST in 60 s, 0.7 in 2 s, where the first
+    """Easy pictures of many are left out, as many epochs more are trained: 0.4 points on Fashion-MNIST in 60 s, 0.6 in 2 s, where the first
     epoch leaves out too. Grey ones only: it lost 2 on CIFAR-10, of which few are easy after so short a training."""
     free = bool(recipe.time) or "epochs" not in fixed  # the first of a user's epochs shows everything
     start = fixed.get("pruning_from", 1 if free and max(data.size) <= SMALL else 2)
