@@ -16,7 +16,7 @@ from .test_recipes import DIGITS, FASHION, SLOW, chosen
 
 
 def test_the_nets_for_many_small_pictures_are_coarse_at_first() -> None:
-    """Each later one is dearer; a few pictures get full resolution, and those too small for patches too."""
+    """And pre-activated. Each later one is dearer; a few pictures get full resolution, and those too small for patches too."""
     many, few, tiny = (
         ladder(size, replace(FASHION, count=count), True) for size, count in (((28, 28), 60_000), ((28, 28), 10_000), ((20, 20), 60_000))
     )
@@ -26,6 +26,8 @@ def test_the_nets_for_many_small_pictures_are_coarse_at_first() -> None:
     colour = replace(FASHION, channels=3)
     assert [rung.architecture.strides for rung in ladder((28, 28), colour, True)[:4]] == [(2, 2), (2, 2, 2), (2, 2, 2), (1, 2, 2)]
     assert {rung.architecture.strides for rung in ladder((28, 28), colour, False)} == {(1, 2, 2)}, "a trained one loses 3 points"
+    assert {rung.architecture.order for rung in many} == {"preact"}
+    assert {rung.architecture.order for rung in (*few, *tiny, *ladder((28, 28), colour, False))} == {"original"}
     for rungs in (many, ladder((28, 28), colour, True), few, tiny):
         work = [cost(rung.architecture, (28, 28)).macs for rung in rungs]
         assert work == sorted(set(work))
@@ -84,7 +86,9 @@ def test_the_last_rung_that_fits_is_taken(down: bool, fitting: set[int], taken: 
     assert seen == looked_at
 
 
-@pytest.mark.parametrize(("pictures", "batch"), [(0, 512), (64_000, 512), (63_999, 384), (31_999, 192), (23_999, 128), (1, 128)])
+@pytest.mark.parametrize(
+    ("pictures", "batch"), [(0, 512), (76_800, 512), (76_799, 384), (19_200, 384), (19_199, 256), (12_799, 192), (1, 192)]
+)
 def test_muon_s_batches_are_larger(pictures: float, batch: int) -> None:
     assert largest_batch(pictures, "muon") == batch
 
@@ -126,7 +130,7 @@ def test_the_rate_follows_the_user_s_batch_and_few_epochs_have_smaller_batches()
     few = chosen(replace(FASHION, count=60), {"optimizer": "muon", "epochs": 700, "precision": "float32"}).recipe
     assert (few.batch_size, few.momentum) == (16, 0.8)
     assert chosen(FASHION, {**fixed, "momentum": 0.95}).recipe.momentum == 0.95
-    assert chosen(replace(FASHION, count=20_000), {"epochs": 1, "precision": "float32"}).recipe.batch_size == 128
+    assert chosen(replace(FASHION, count=20_000), {"epochs": 1, "precision": "float32"}).recipe.batch_size == 384
 
 
 @pytest.mark.parametrize(("passes", "padding"), [(5.9, 0), (6.0, 1)])

@@ -94,20 +94,22 @@ def orthogonal(gradients: Sequence[Tensor]) -> list[Tensor]:
     found = dict[int, Tensor]()
     for size in {len(x) for x in wide}:
         chosen = [at for at, x in enumerate(wide) if len(x) == size]
-        powers = _powers(torch.stack([wide[at] @ wide[at].t() for at in chosen]))
-        found |= {at: whole @ wide[at] for at, whole in zip(chosen, powers.unbind(), strict=True)}
+        powers = _powers(torch.stack([torch.mm(wide[at], wide[at].t()) for at in chosen]))
+        found |= {at: torch.mm(whole, wide[at]) for at, whole in zip(chosen, powers.unbind(), strict=True)}
     return [_filters(found[at] if flat[at] is wide[at] else found[at].t(), gradient) for at, gradient in enumerate(gradients)]
 
 
 def _powers(square: Tensor) -> Tensor:
-    """K N N, each X X' -> K N N: what brings X about as near to an orthogonal matrix as the steps can."""
+    """K N N, each X X' -> K N N: what brings X about as near to an orthogonal matrix as the steps can. Small matrices, so that calls cost
+    more than products: as few as there can be."""
     scale = 1 / (square.diagonal(dim1=1, dim2=2).sum(1).sqrt() + 1e-7)[:, None, None]
-    square, identity = square * scale**2, torch.eye(square.shape[1], device=square.device, dtype=square.dtype)
-    whole = identity * scale
+    square = square * (scale * scale)
+    first, whole = _FIRST * torch.eye(square.shape[1], device=square.device, dtype=square.dtype), scale
     for left in reversed(range(_STEPS)):
-        step = torch.baddbmm(_FIRST * identity + _THIRD * square, square, square, alpha=_FIFTH)
-        whole = step @ whole
-        square = step @ square @ step if left else square
+        step = torch.baddbmm(torch.add(first, square, alpha=_THIRD), square, square, alpha=_FIFTH)
+        whole = step * whole if whole is scale else torch.bmm(step, whole)
+        if left:
+            square = torch.bmm(torch.bmm(step, square), step)
     return whole
 
 

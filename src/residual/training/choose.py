@@ -19,8 +19,8 @@ from residual.variants import architecture
 from residual.weights import SavedModel
 
 PATIENT_SECONDS = 120.0  # what a training may take where the user names neither time nor epochs
-_BATCHES, _STEPS = (128, 64), 60  # the first that leaves so many steps: docs/performance.md
-_MUON_BATCHES, _MUON_STEPS = (512, 384, 256, 192, 128), 125  # the same with optimizer="muon", whose step of 64 takes as long
+_BATCHES = ((128, 60), (64, 0))  # and the steps from which one is taken: docs/performance.md
+_MUON_BATCHES = ((512, 150), (384, 50), (256, 50), (192, 0))  # the same with optimizer="muon", whose step of 64 takes nearly as long
 _MUON_MOMENTUM = 0.8  # so short a training learns less with 0.9
 _HELD = 0.05  # of many pictures held out: 1,000 at least
 _FEW = 5_000  # pictures below which a training is short
@@ -57,7 +57,7 @@ def choose(
     if settle_threads(ladder(size, data, False)[1].architecture, size, Trial(batch=16, seconds=_seconds(recipe, data))):
         reasons.append("Threads: one; something else keeps a processor busy, and on all of them training was slower.")
     if fit:
-        recipe = _fitted(recipe, _batch(data, _BATCHES[0], fixed) | ({"validation": _HELD} if data.count >= MANY else {}), fixed)
+        recipe = _fitted(recipe, _batch(data, _BATCHES[0][0], fixed) | ({"validation": _HELD} if data.count >= MANY else {}), fixed)
     if recipe.model == "auto" and start is None:
         muon = fit and freezes and machine.device == "cpu" and data.count >= MANY and in_patches(size)
         recipe = _fitted(recipe, _first_layer(size, data, fixed, freezes, reasons) if fit else {}, fixed)
@@ -157,23 +157,22 @@ def _batch(data: Data, most: int, fixed: dict[str, Any]) -> dict[str, Any]:
         size = max(16, size // 2)
     return {
         "batch_size": size,
-        "learning_rate": round((0.4 if large else 0.2) * (fixed.get("batch_size", size) / _BATCHES[0]) ** 0.5, 3),
+        "learning_rate": round((0.4 if large else 0.2) * (fixed.get("batch_size", size) / _BATCHES[0][0]) ** 0.5, 3),
         "warmup": 0.1 if large else 0.2,
     }
 
 
 def largest_batch(pictures: float, optimizer: str = "sgd") -> int:
-    """The largest batch for a training that has time for so many pictures (0: for as many as it likes): of at most 128 for 60 steps at
-    least, where batches of 64 allow it. Muon, whose steps count for more, has batches of 128 to 512, above 128 for 125 steps and more."""
-    sizes, least = (_MUON_BATCHES, _MUON_STEPS) if optimizer == "muon" else (_BATCHES, _STEPS)
-    return next((size for size in sizes if not 0 < pictures / size < least), sizes[-1])
+    """The largest batch for a training that has time for so many pictures (0: for as many as it likes): of 128 for 60 steps at least, or
+    of 64. Muon, whose steps count for more, has batches of 192 to 512, for 50 steps at least, of 512 for 150."""
+    return next(size for size, least in (_MUON_BATCHES if optimizer == "muon" else _BATCHES) if not 0 < pictures / size < least)
 
 
 def _way(
     recipe: Recipe, data: Data, arch: Architecture, size: tuple[int, int], halves: tuple[bool, ...], layouts: tuple[bool, ...]
 ) -> Way:  # fmt: skip
     """How `arch` trains fastest, by steps of not more pictures than training holds at a time."""
-    batch = min(data.count, max(1, recipe.batch_size // recipe.accumulate), _BATCHES[0] if max(size) <= SMALL else 16)
+    batch = min(data.count, max(1, recipe.batch_size // recipe.accumulate), _BATCHES[0][0] if max(size) <= SMALL else 16)
     trial = Trial(batch=batch, seconds=_seconds(recipe, data), frozen=recipe.first_layer == "frozen")
     return training_way(arch, size, trial, halves=halves, layouts=layouts)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from residual.architecture import Architecture, Stem
+from residual.architecture import Architecture, Order, Stem
 
 SMALL = 64  # pictures up to this side keep their size
 MANY = 20_000  # pictures from which a few passes are enough
@@ -66,11 +66,12 @@ def ladder(size: tuple[int, int], data: Data, frozen: bool) -> tuple[Rung, ...]:
     whole = patches and (frozen or data.channels == 1)  # the first layer has room for what whitening finds
     stem: Stem = "imagenet" if large else "patch" if patches else "cifar"
     rungs = list[Rung]()
-    coarse = (*_COARSE, *(_GREY if data.channels == 1 else _COLOUR))
-    for widths, strides, worth in coarse if whole and data.count >= MANY else _full(large, data):
+    coarse = whole and data.count >= MANY
+    order: Order = "preact" if coarse else "original"
+    for widths, strides, worth in (*_COARSE, *(_GREY if data.channels == 1 else _COLOUR)) if coarse else _full(large, data):
         arch = Architecture(
             depths=(1,) * len(widths), inner_widths=widths, out_widths=widths, strides=strides,
-            stem=stem, stem_width=_PATCHES if whole and rungs else max(widths[0], 16),
+            stem=stem, stem_width=_PATCHES if whole and rungs else max(widths[0], 16), order=order,
             in_channels=data.channels, num_classes=len(data.classes),
         )  # fmt: skip
         rungs.append(Rung(architecture=arch, worth=worth))
