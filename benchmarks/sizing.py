@@ -3,7 +3,8 @@
     python benchmarks/sizing.py DATA --time 10 --seeds 2 16-32/2-2 16-32-64/1-2-2 --first-layer whitened
     python benchmarks/sizing.py DATA --time 60 16-32-64/1-2-2 --set data_pruning=0 --set learning_rate=0.2
 
-A net is WIDTHS/STRIDES, one basic block a stage on a 4x4/2 stem. Nets take turns within a seed. All else is what `default` fits.
+A net is WIDTHS/STRIDES, one pre-activated basic block a stage on a 4x4/2 stem of 32 filters. Nets take turns within a seed.
+All else is what `default` fits.
 """
 
 import argparse
@@ -22,7 +23,7 @@ def net(told: str) -> str:
     """The name of the net WIDTHS/STRIDES."""
     widths, strides = ([int(n) for n in part.split("-")] for part in told.split("/"))
     changes: dict[str, Any] = {
-        "stem": "patch", "stem_width": max(16, widths[0]), "shortcut": "projection", "depths": [1] * len(widths), "inner_widths": widths,
+        "order": "preact", "stem": "patch", "stem_width": 32, "shortcut": "projection", "depths": [1] * len(widths), "inner_widths": widths,
         "out_widths": widths, "strides": strides,
     }  # fmt: skip
     return spelled("cifar_resnet8", changes)

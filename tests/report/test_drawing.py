@@ -90,9 +90,10 @@ def test_stochastic_depth_does_not_unfold() -> None:
 
 
 def test_the_order_inside_a_block_is_told() -> None:
-    assert recipe_of_a_block(plan(architecture("preact_resnet18"))) == (
-        "In each block: batch norm, ReLU, 3×3 convolution, batch norm, ReLU, 3×3 convolution. Then the shortcut is added."
-    )
+    """Also where the only block that keeps its shape is the first, whose activation is the stem's."""
+    told = "In each block: batch norm, ReLU, 3×3 convolution, batch norm, ReLU, 3×3 convolution. Then the shortcut is added."
+    for arch in (architecture("preact_resnet18"), architecture("cifar_resnet8", order="preact", shortcut="projection")):
+        assert recipe_of_a_block(plan(arch)) == told
     assert recipe_of_a_block(plan(architecture("plain18"))).endswith("batch norm, ReLU. Nothing is added: it is a plain network.")
 
 

@@ -78,8 +78,9 @@ def legend(network: Network) -> list[tuple[str, str]]:
 
 def recipe_of_a_block(network: Network) -> str:
     """The order of the layers in a block that keeps its shape, in one sentence."""
-    blocks = list(network.blocks())[::-1]  # the first block of a pre-activation net may lack its first activation
-    block = next((block for block in blocks if not block.shortcut and not block.before), blocks[0])
+    blocks = list(network.blocks())[::-1]
+    whole = blocks[:-1] if len(blocks) > 1 else blocks  # the first block of a pre-activation net may lack its first activation
+    block = next((block for block in whole if not block.shortcut and not block.before), blocks[0])
     words = ", ".join(_word(layer) for layer in (*block.before, *block.branch))
     end = ", ".join(_word(layer) for layer in block.after)
     if block.shortcut is None:

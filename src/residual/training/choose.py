@@ -20,7 +20,7 @@ from residual.weights import SavedModel
 
 PATIENT_SECONDS = 120.0  # what a training may take where the user names neither time nor epochs
 _BATCHES = ((128, 60), (64, 0))  # and the steps from which one is taken: docs/performance.md
-_MUON_BATCHES = ((512, 150), (384, 50), (256, 50), (192, 0))  # the same with optimizer="muon", whose step of 64 takes nearly as long
+_MUON_BATCHES = ((512, 150), (384, 40), (256, 40), (192, 0))  # the same with optimizer="muon", whose step of 64 is nearly as long as of 192
 _MUON_MOMENTUM = 0.8  # so short a training learns less with 0.9
 _HELD = 0.05  # of many pictures held out: 1,000 at least
 _FEW = 5_000  # pictures below which a training is short
@@ -164,7 +164,7 @@ def _batch(data: Data, most: int, fixed: dict[str, Any]) -> dict[str, Any]:
 
 def largest_batch(pictures: float, optimizer: str = "sgd") -> int:
     """The largest batch for a training that has time for so many pictures (0: for as many as it likes): of 128 for 60 steps at least, or
-    of 64. Muon, whose steps count for more, has batches of 192 to 512, for 50 steps at least, of 512 for 150."""
+    of 64. Muon, whose steps count for more, has batches of 192 to 512: for 40 steps at least above 192, of 512 for 150."""
     return next(size for size, least in (_MUON_BATCHES if optimizer == "muon" else _BATCHES) if not 0 < pictures / size < least)
 
 
