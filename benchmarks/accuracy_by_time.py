@@ -23,14 +23,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("--times", default="10,30,60,300", help="seconds, with commas")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="seed, so that more can be added to a table")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     table: dict[str, list[dict[str, Any]]] = {}
     print("| time | test accuracy, mean +- spread | training, s | whole command, s | net | passes |\n|---|---|---|---|---|---|")
     for seconds in options.times.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            rows = [one([options.data, "--time", f"{seconds}s"], seed, Path(folder)) for seed in range(options.seeds)]
+            rows = [one([options.data, "--time", f"{seconds}s"], seed, Path(folder)) for seed in range(options.first, options.first + options.seeds)]
         table[seconds] = rows
         tests = [row["test_top1"] for row in rows]
         spread = f" +- {statistics.stdev(tests):.2%}" if len(tests) > 1 else ""

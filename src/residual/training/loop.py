@@ -19,7 +19,7 @@ from residual.backends.torch import ResidualNet, set_learning_rate
 from residual.backends.torch_convolution import in_layout
 from residual.recipe import EpochEnd, Recipe, learning_rate
 from residual.training.augment import augment, colour_noise, mixed
-from residual.training.feed import Batch, Feed, Normaliser
+from residual.training.feed import BRIEF, Batch, Feed, Normaliser
 from residual.training.guess import guessed_losses
 from residual.training.inference import chunked, logits
 from residual.training.pruning import Pruning
@@ -147,7 +147,7 @@ def _end_epoch(state: State, setting: Setting, batches: int, *, origin: float, i
     losses = torch.stack(state.losses).float().cpu()
     state.epoch, state.batch, state.done = state.epoch + 1, 0, progress >= 1
     loss = accuracy = None
-    due = progress >= 1 or not recipe.time or setting.reserve <= 0.004 * recipe.time
+    due = progress >= 1 or not recipe.time or setting.reserve <= BRIEF * recipe.time
     if setting.validation is not None and due:
         loss, accuracy = scored(_validate(state, setting, setting.validation), setting.validation.labels)
         if accuracy > state.best_accuracy:
