@@ -31,7 +31,8 @@ def main() -> None:
     print("| time | test accuracy, mean +- spread | training, s | whole command, s | net | passes |\n|---|---|---|---|---|---|")
     for seconds in options.times.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            rows = [one([options.data, "--time", f"{seconds}s"], seed, Path(folder)) for seed in range(options.first, options.first + options.seeds)]
+            seeds = range(options.first, options.first + options.seeds)
+            rows = [one([options.data, "--time", f"{seconds}s"], seed, Path(folder)) for seed in seeds]
         table[seconds] = rows
         tests = [row["test_top1"] for row in rows]
         spread = f" +- {statistics.stdev(tests):.2%}" if len(tests) > 1 else ""
