@@ -19,7 +19,8 @@ from residual.variants import architecture
 from residual.weights import SavedModel
 
 PATIENT_SECONDS = 120.0  # what a training may take where the user names neither time nor epochs
-_BATCHES = ((128, 60), (64, 0))  # and the steps from which one is taken: docs/performance.md
+_BATCH = 128  # of a trial, and what learning rates are told for
+_BATCHES = ((_BATCH, 60), (64, 0))  # and the steps from which one is taken: docs/performance.md
 _MUON_BATCHES = ((512, 150), (384, 40), (256, 40), (192, 0))  # the same with optimizer="muon", whose step of 64 is nearly as long as of 192
 _MUON_MOMENTUM = 0.8  # so short a training learns less with 0.9
 _HELD = 0.05  # of many pictures held out: 1,000 at least
@@ -57,7 +58,7 @@ def choose(
     if settle_threads(ladder(size, data, False)[1].architecture, size, Trial(batch=16, seconds=_seconds(recipe, data))):
         reasons.append("Threads: one; something else keeps a processor busy, and on all of them training was slower.")
     if fit:
-        recipe = _fitted(recipe, _batch(data, _BATCHES[0][0], fixed) | ({"validation": _HELD} if data.count >= MANY else {}), fixed)
+        recipe = _fitted(recipe, _batch(data, _BATCH, fixed) | ({"validation": _HELD} if data.count >= MANY else {}), fixed)
     if recipe.model == "auto" and start is None:
         muon = fit and freezes and machine.device == "cpu" and data.count >= MANY and in_patches(size)
         recipe = _fitted(recipe, _first_layer(size, data, fixed, freezes, reasons) if fit else {}, fixed)
@@ -157,7 +158,7 @@ def _batch(data: Data, most: int, fixed: dict[str, Any]) -> dict[str, Any]:
         size = max(16, size // 2)
     return {
         "batch_size": size,
-        "learning_rate": round((0.4 if large else 0.2) * (fixed.get("batch_size", size) / _BATCHES[0][0]) ** 0.5, 3),
+        "learning_rate": round((0.4 if large else 0.2) * (fixed.get("batch_size", size) / _BATCH) ** 0.5, 3),
         "warmup": 0.1 if large else 0.2,
     }
 
@@ -172,7 +173,7 @@ def _way(
     recipe: Recipe, data: Data, arch: Architecture, size: tuple[int, int], halves: tuple[bool, ...], layouts: tuple[bool, ...]
 ) -> Way:  # fmt: skip
     """How `arch` trains fastest, by steps of not more pictures than training holds at a time."""
-    batch = min(data.count, max(1, recipe.batch_size // recipe.accumulate), _BATCHES[0][0] if max(size) <= SMALL else 16)
+    batch = min(data.count, max(1, recipe.batch_size // recipe.accumulate), _BATCH if max(size) <= SMALL else 16)
     trial = Trial(batch=batch, seconds=_seconds(recipe, data), frozen=recipe.first_layer == "frozen")
     return training_way(arch, size, trial, halves=halves, layouts=layouts)
 
