@@ -12,11 +12,12 @@ import residual
 from residual import models
 from residual.backends import torch as backend
 from residual.data import open_source
+from residual.data.cache import open_cache
 from residual.data.records import FileStore
 from residual.runs import open_run
 from residual.training.evaluation import evaluate, evaluate_model
 from residual.training.metrics import evaluation_from
-from residual.training.prediction import Classifier
+from residual.training.prediction import Classifier, frame_of
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -134,6 +135,36 @@ def test_streamed_pictures_score_the_same(run, tmp_path):
     assert (streamed.worst_images == at_once.worst_images).all()
     assert streamed.evaluation.unreadable == at_once.evaluation.unreadable
     assert streamed.evaluation.count == len(records) - len(streamed.evaluation.unreadable)
+
+
+def test_pictures_from_the_cache_score_the_same(run, tmp_path, monkeypatch):
+    """Large ones, of which more than is held in memory: decoded once, before the first answer, and never looked at in their files again."""
+    monkeypatch.setenv("RESIDUAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("residual.data.memory._SMALL", 1)
+    folder = pictures(tmp_path / "photos", range(10))
+    source, saved = open_source(folder), run.saved()
+    records, classifier = (
+        source.splits["train"],
+        Classifier(model=models.load(run), preprocessing=saved.preprocessing, classes=source.classes),
+    )
+    cache, _ = open_cache(source, "train", frame_of(classifier.preprocessing))
+    at_once = evaluate_model(classifier, records, split="train")
+    assert not cache.known(records.rows).any()
+    monkeypatch.setattr("residual.data.memory._HELD", 0)
+    found = evaluate_model(classifier, records, split="train", cache=cache)
+    assert cache.known(records.rows).all()
+    assert found.probabilities == pytest.approx(at_once.probabilities, abs=1e-6)
+    assert found.names == at_once.names
+
+
+def test_streamed_pictures_of_a_class_that_cannot_be_read_are_refused(run, tmp_path):
+    saved, folder = run.saved(), pictures(tmp_path / "photos", range(10))
+    for file in (folder / "3").iterdir():
+        file.write_bytes(b"not a picture")
+    source = open_source(folder)
+    classifier = Classifier(model=models.load(run), preprocessing=saved.preprocessing, classes=source.classes)
+    with pytest.raises(ValueError, match=r"Not one picture of the class of .*3.* can be read"):
+        evaluate_model(classifier, source.splits["train"], split="train", memory=1e-9)
 
 
 def test_other_data_is_measured_whole_by_the_models_class_names(run, tmp_path):

@@ -103,7 +103,7 @@ def test_streamed_training_sees_the_same_pictures(tmp_path: Path, monkeypatch: p
     source = open_source(pictures(tmp_path / "pictures"))
     fields = recipe("default", image_size=24, batch_size=8)
     resident = prepare(source, fields, (24, 24), 3, device=torch.device("cpu"))
-    monkeypatch.setattr(prepare_module, "memory_plan", lambda count, frame: memory_plan(count, frame, share=1e-9))
+    monkeypatch.setattr(prepare_module, "memory_plan", lambda count, frame, **_: memory_plan(count, frame, share=1e-9))
     streamed = prepare(source, fields, (24, 24), 3, device=torch.device("cpu"))
     assert (resident.plan.place, streamed.plan.place) == ("memory", "stream")
     assert resident.split["hash"] == streamed.split["hash"]
@@ -118,7 +118,7 @@ def test_streamed_training_sees_the_same_pictures(tmp_path: Path, monkeypatch: p
 
 def test_picture_that_breaks_late_is_left_out_of_its_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_source(pictures(tmp_path / "pictures"))
-    monkeypatch.setattr(prepare_module, "memory_plan", lambda count, frame: memory_plan(count, frame, share=1e-9))
+    monkeypatch.setattr(prepare_module, "memory_plan", lambda count, frame, **_: memory_plan(count, frame, share=1e-9))
     feed = prepare(source, recipe("default", validation=0.0), (24, 24), 3, device=torch.device("cpu")).train
     victim = feed.lazy.names[2]  # type: ignore[attr-defined]
     Path(victim).write_bytes(b"gone bad")

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from residual.data import memory_plan, open_source
+from residual.data import memory, memory_plan, open_source
 from residual.recipe import Recipe
 from residual.training import prepare as prepare_module
 from residual.training.experiment import begin, finish, pause, proceed, resume
@@ -23,7 +24,7 @@ CPU = torch.device("cpu")
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Pictures that are taken not to fit into memory; one is broken."""
     monkeypatch.setenv("RESIDUAL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(prepare_module, "memory_plan", lambda count, frame: memory_plan(count, frame, share=1e-9))
+    monkeypatch.setattr(prepare_module, "memory_plan", lambda count, frame, **_: memory_plan(count, frame, share=1e-9))
     root = folder(tmp_path / "data", {"a": 30, "b": 30})
     (root / "a" / "3.png").write_bytes(b"no picture")
     return root
@@ -73,6 +74,36 @@ def test_the_data_s_own_validation_split_is_kept_too(data: Path, tmp_path: Path)
     assert len(list((tmp_path / "cache" / "pictures").iterdir())) == 2
     for ours, theirs in zip(pictures(prepare(source, Recipe(), (12, 12), 3, device=CPU)), wanted, strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("crop", [1.0, 0.8])
+def test_large_pictures_are_read_from_the_cache_as_they_would_be_from_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crop: float
+) -> None:  # fmt: skip
+    """Also the one that breaks in its middle is known before anything is cut or counted; small pictures stay in memory."""
+    monkeypatch.setenv("RESIDUAL_CACHE", str(tmp_path / "cache"))
+    root = folder(tmp_path / "data", {"a": 30, "b": 30})
+    whole = (root / "a" / "3.png").read_bytes()
+    (root / "a" / "3.png").write_bytes(whole[: len(whole) // 2] + whole[-12:])
+    recipe, source = Recipe(crop=crop, validation=0.2), open_source(root)
+    resident = prepare(source, recipe, (72, 72), 3, device=CPU)
+    assert resident.plan.place == "memory"
+    monkeypatch.setenv("RESIDUAL_CACHE", str(tmp_path / "another"))
+    monkeypatch.setattr(memory, "_HELD", 0)
+    cached = prepare(source, recipe, (72, 72), 3, device=CPU)
+    assert cached.plan.place == "cache"
+    assert "of pictures are read as they are needed and take none of it; decoded ones are kept in" in str(cached.plan)
+    assert [Path(problem.file).name for problem in cached.problems] == ["3.png"]
+    assert (cached.problems, cached.split, cached.preprocessing) == (resident.problems, resident.split, resident.preprocessing)
+    with monkeypatch.context() as patched:
+        patched.setattr(Image, "open", lambda *_: pytest.fail("a picture was decoded again"))
+        for ours, theirs in zip(pictures(cached), (resident.train, resident.validation), strict=True):
+            assert theirs is not None
+            assert torch.equal(ours, next(iter(theirs.read([np.arange(len(theirs))])))[0])
+    monkeypatch.setenv("RESIDUAL_CACHE", "off")
+    assert prepare(source, recipe, (72, 72), 3, device=CPU).plan.place == "memory"
+    monkeypatch.setenv("RESIDUAL_CACHE", str(tmp_path / "another"))
+    assert prepare(source, recipe, (24, 24), 3, device=CPU).plan.place == "memory"
 
 
 def weights(data: Path, out: Path, *, stop_after: int | None = None) -> bytes:

@@ -4,7 +4,7 @@ The surprising thing: opening data decodes nothing and, for digits and arrays, i
 """
 
 from residual.data.catalog import CATALOG, Entry
-from residual.data.decode import Decoded, Lazy, check_losses, decode
+from residual.data.decode import Decoded, Lazy, check_losses, decode, decode_into
 from residual.data.digest import digest
 from residual.data.health import Health, Twins, describe_health
 from residual.data.look import Look, look
@@ -34,6 +34,7 @@ __all__ = [
     "check_losses",
     "cut",
     "decode",
+    "decode_into",
     "describe_health",
     "digest",
     "examine",

@@ -18,6 +18,7 @@ from residual.data.picture import Frame, fit, reason, strict_pillow
 from residual.data.records import ArrayStore, Labels, Pixels, Problem, Records
 
 _CANVAS = 2**18  # pixels of one canvas: small enough to stay in the cache
+_TOGETHER = 16  # pictures that a thread brings into the cache at a time
 _LARGE = 128 * 128  # pixels above which a picture spends its time outside the interpreter's lock
 
 
@@ -121,6 +122,26 @@ def decode(
     check_losses(records, kept, problems)
     names = [records.name(int(index)) for index in kept]
     return Decoded(images=images[kept], labels=records.labels[kept], names=names, problems=problems, kept=kept)
+
+
+def decode_into(
+    cache: PictureCache, records: Records, frame: Frame, *, workers: int = 0, progress: Progress | None = None
+) -> tuple[Problem, ...]:  # fmt: skip
+    """The pictures that cannot be read; all others are in the cache now, and none in memory.
+
+    `workers` threads share the work; what the cache has is not decoded again.
+    """
+    missing = np.flatnonzero(~cache.known(records.rows))
+    lazy = Lazy(records=records, frame=frame, cache=cache)
+
+    def fill(chunk: range) -> dict[int, Problem]:
+        places = missing[chunk.start : chunk.stop]
+        problems = lazy.fill(places, np.empty((len(places), *frame.size, frame.channels), np.uint8))
+        return {int(places[place]): problem for place, problem in problems.items()}
+
+    with strict_pillow():
+        found = list(each_chunk(fill, len(missing), _TOGETHER, workers=workers, progress=progress))
+    return tuple(problem for problems in found for _, problem in sorted(problems.items()))
 
 
 def check_losses(records: Records, kept: Labels, problems: tuple[Problem, ...]) -> None:

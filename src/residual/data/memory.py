@@ -1,4 +1,4 @@
-"""Whether decoded pictures fit into this machine's memory.
+"""Where decoded pictures go: into this machine's memory, or to the disk.
 
 The surprising thing: a container's own limit counts, not only the machine's.
 """
@@ -10,6 +10,9 @@ from typing import Literal
 
 from residual.data.picture import Frame
 
+Place = Literal["memory", "cache", "stream"]
+_HELD = 64 * 2**20  # bytes that pictures may always take
+_SMALL = 64  # side of a picture up to which a training asks for more of them than a cache gives: 20,000 a second
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -18,32 +21,36 @@ class MemoryPlan:
     """Where decoded pictures go.
 
     Attributes:
-        place: "memory", or "stream" when they are decoded, or read from a cache on disk, in every epoch.
+        place: "memory"; "cache" when they would fit there but are read from a cache on disk all the same, as quickly as a training asks
+            for large pictures; or "stream" when they are decoded, or read from a cache, in every epoch.
         needed: bytes that all decoded pictures take.
         free: bytes that are available now.
         share: the part of `free` they may take.
         cache: half a sentence on where pictures are kept once decoded, or why they are not.
     """
 
-    place: Literal["memory", "stream"]
+    place: Place
     needed: int
     free: int
     share: float
     cache: str = ""
 
     def __str__(self) -> str:
-        fits = "fit into" if self.place == "memory" else "do not fit into"
-        told = f"{size_text(self.needed)} of pictures {fits} {self.share:.0%} of {size_text(self.free)} free memory"
+        told = f"{size_text(self.needed)} of pictures are read as they are needed and take none of it"
+        if self.place != "cache":
+            fits = "fit into" if self.place == "memory" else "do not fit into"
+            told = f"{size_text(self.needed)} of pictures {fits} {self.share:.0%} of {size_text(self.free)} free memory"
         return f"{told}; {self.cache}" if self.cache else told
 
 
-def memory_plan(count: int, frame: Frame, share: float = 0.4) -> MemoryPlan:
-    """The place for `count` pictures of this frame as uint8."""
+def memory_plan(count: int, frame: Frame, share: float = 0.4, *, cached: bool = False) -> MemoryPlan:
+    """The place for `count` pictures of this frame as uint8; `cached`: there is a cache of them that is quick enough."""
     if not 0 < share <= 1:
         raise ValueError(f"The share of free memory lies above 0 and is at most 1, and is not {share}.")
     needed = count * frame.size[0] * frame.size[1] * frame.channels
     free = free_memory()
-    return MemoryPlan(place="memory" if needed <= share * free else "stream", needed=needed, free=free, share=share)
+    place: Place = "stream" if needed > share * free else "cache" if cached and needed > _HELD and max(frame.size) > _SMALL else "memory"
+    return MemoryPlan(place=place, needed=needed, free=free, share=share)
 
 
 def free_memory() -> int:

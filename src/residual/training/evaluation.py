@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from residual.backends import check_backend
-from residual.data import Frame, Lazy, Problem, Records, Source, decode, memory_plan, open_source
+from residual.data import Frame, Lazy, Problem, Records, Source, check_losses, decode, decode_into, memory_plan, open_source
 from residual.data.cache import PictureCache, open_cache
 from residual.runs import Run, as_json, open_run
 from residual.spelling import nearest
@@ -119,11 +119,14 @@ def evaluate_model(
     """
     model, preprocessing = classifier.model, classifier.preprocessing
     frame, device, workers = frame_of(preprocessing), classifier.device, os.cpu_count() or 1
-    if memory_plan(len(records), frame, memory).place == "memory":
+    place = memory_plan(len(records), frame, memory, cached=cache is not None and device.type == "cpu").place
+    if place == "memory":
         decoded = decode(records, frame, workers=workers, cache=cache)
         problems, records = list(decoded.problems), records.subset(decoded.kept)
         feed: Resident | Streamed = Resident(decoded, None, device)
     else:
+        if place == "cache" and cache is not None:  # decoding beside the network would slow both down
+            decode_into(cache, records, frame, workers=workers)
         feed, problems = Streamed(Lazy(records=records, frame=frame, cache=cache), None, device, workers), list[Problem]()
     values = logits(
         model, feed, Normaliser(preprocessing, device), size=preprocessing.size, half=classifier.half, views=preprocessing.views
@@ -131,7 +134,9 @@ def evaluate_model(
     if isinstance(feed, Streamed):
         problems = [Problem(file=file, reason=reason) for file, reason in feed.problems.items()]
         read = values[:, 0].isfinite().numpy()
-        values, records = values[torch.from_numpy(read)], records.subset(np.flatnonzero(read).astype(np.int64))
+        kept = np.flatnonzero(read).astype(np.int64)
+        check_losses(records, kept, tuple(problems))
+        values, records = values[torch.from_numpy(read)], records.subset(kept)
     shares = torch.softmax(values.double(), 1).numpy()
     evaluation = replace(measure(shares, records.labels, split=split, classes=classifier.classes), unreadable=tuple(problems))
     return _outcome(evaluation, shares, records, frame)

@@ -22,6 +22,7 @@ from residual.data import (
     check_losses,
     cut,
     decode,
+    decode_into,
     digest,
     memory_plan,
     screen,
@@ -32,7 +33,7 @@ from residual.recipe import Recipe
 from residual.training.feed import Feed, Resident, Streamed
 from residual.training.inference import chunked
 
-_SAMPLE, _STREAMED_SAMPLE = 10_000, 1_000  # pictures that the pixel statistics are taken over, in memory and streamed
+_SAMPLE, _STREAMED_SAMPLE = 10_000, 1_000  # pictures that the pixel statistics are taken over; the latter where each is decoded for it
 _CHUNK = 4_000_000  # pixels taken together in the statistics: 48 MB of float32 colour
 Progress = Callable[[int, int], None]
 
@@ -69,18 +70,18 @@ def prepare(
     """
     records, frame = source.splits["train"], Frame(size=_stored(size, recipe), channels=channels)
     seen = Frame(size=size, channels=channels, crop=recipe.crop)
-    plan = memory_plan(len(records), frame)
-    feeds = _Feeds(device=device, workers=os.cpu_count() or 1, resident=plan.place == "memory", progress=progress)
-    decoded, other, own = None, None, "validation" in source.splits
     cache, told = open_cache(source, "train", frame)
-    if feeds.resident:
+    plan = memory_plan(len(records), frame, cached=cache is not None and device.type == "cpu")
+    feeds = _Feeds(device=device, workers=os.cpu_count() or 1, place=plan.place, progress=progress)
+    decoded, other, own = None, None, "validation" in source.splits
+    if feeds.place == "memory":
         decoded = decode(records, frame, workers=feeds.workers, progress=progress, cache=cache)
         problems, kept = decoded.problems, decoded.kept
         told = cache.fault if cache and cache.fault else told
     else:
         if recipe.validation:
             other, _ = open_cache(source, "validation" if own else "train", seen, beside=cache)
-        problems = feeds.screened(records, cache, None if own else other)
+        problems = feeds.screened(records, frame, cache, None if own else other)
         kept = _without(records, (problem.file for problem in problems))
         check_losses(records, kept, problems)
     good = records.subset(kept)
@@ -99,7 +100,8 @@ def prepare(
     elif len(held):
         validation, _ = feeds.make(good.subset(held), seen, other)
     return Prepared(
-        train=train, validation=validation, preprocessing=_statistics(train, recipe, size, channels), problems=problems,
+        train=train, validation=validation, problems=problems,
+        preprocessing=_statistics(train, recipe, size, channels, _STREAMED_SAMPLE if plan.place == "stream" else _SAMPLE),
         split=_split(source, recipe, train, validation) | {"hash": digest(kept[chosen], kept[held])},
         plan=replace(plan, cache=told),
     )  # fmt: skip
@@ -139,23 +141,26 @@ class _Feeds:
 
     device: torch.device
     workers: int
-    resident: bool
+    place: str
     progress: Progress | None
 
     def make(self, records: Records, frame: Frame, cache: PictureCache | None) -> tuple[Feed, tuple[Problem, ...]]:
-        if self.resident and memory_plan(len(records), frame).place == "memory":
+        if self.place == "memory" and memory_plan(len(records), frame).place == "memory":
             decoded = decode(records, frame, workers=self.workers, progress=self.progress, cache=cache)
             return Resident(decoded, None, self.device), decoded.problems
-        problems = self.screened(records, cache)
+        problems = self.screened(records, frame, cache)
         good = records.subset(_without(records, (problem.file for problem in problems)))
         return Streamed(Lazy(records=good, frame=frame, cache=cache), None, self.device, self.workers), problems
 
-    def screened(self, records: Records, *caches: PictureCache | None) -> tuple[Problem, ...]:
-        """The pictures that cannot be read; those in a cache were read before."""
+    def screened(self, records: Records, frame: Frame, cache: PictureCache | None, *caches: PictureCache | None) -> tuple[Problem, ...]:
+        """The pictures that cannot be read; those in a cache were read before. Where there is time for it (they would fit into memory)
+        all are decoded into theirs; else headers and ends are looked at."""
+        if self.place == "cache" and cache is not None:
+            return decode_into(cache, records, frame, workers=self.workers, progress=self.progress)
         unknown = np.ones(len(records), np.bool_)
-        for cache in caches:
-            if cache is not None:
-                unknown &= ~cache.known(records.rows)
+        for each in (cache, *caches):
+            if each is not None:
+                unknown &= ~each.known(records.rows)
         return screen(records.subset(np.flatnonzero(unknown)), workers=self.workers, progress=self.progress)
 
 
@@ -173,11 +178,11 @@ def _without(records: Records, files: Iterable[str]) -> npt.NDArray[np.int64]:
     return np.array([i for i, name in enumerate(records.names) if name not in left_out], np.int64)
 
 
-def _statistics(train: Feed, recipe: Recipe, size: tuple[int, int], channels: int) -> Preprocessing:
-    """Mean and deviation over at most 10,000 evenly spaced training pictures; over 1,000 where each must be decoded for it."""
+def _statistics(train: Feed, recipe: Recipe, size: tuple[int, int], channels: int, most: int) -> Preprocessing:
+    """Mean and deviation over at most `most` evenly spaced training pictures."""
     if recipe.centering == "none":
         return Preprocessing(size=size, channels=channels, mean=(0.0,) * channels, std=(1.0,) * channels, crop=recipe.crop)
-    chosen = np.unique(np.linspace(0, len(train) - 1, _SAMPLE if isinstance(train, Resident) else _STREAMED_SAMPLE).astype(np.int64))
+    chosen = np.unique(np.linspace(0, len(train) - 1, most).astype(np.int64))
     total, squares = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
     count, image = 0, None
     for pictures, _, _ in train.read(chunked(chosen, max(1, _CHUNK // (size[0] * size[1])))):
