@@ -223,6 +223,16 @@ def test_a_cache_that_goes_away_is_no_failure(source: Source) -> None:
     assert "No such file" in cache.fault
 
 
+def test_one_that_another_program_made_anew_is_not_taken_for_the_old_one(source: Source) -> None:
+    """Its file is full of zeros, and the sums that were checked before are those of the old one."""
+    cache, wanted = opened(source), filled(source, None)
+    assert (filled(source, cache) == wanted).all()
+    assert (filled(source, cache) == wanted).all()
+    shutil.rmtree(cache.folder)
+    opened(source)
+    assert (filled(source, cache) == wanted).all()
+
+
 def test_a_place_that_cannot_be_written(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("RESIDUAL_CACHE", str(tmp_path / "file"))

@@ -1,11 +1,14 @@
 """Pictures decoded into the rows of an array, and told where they cannot be."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from residual.data import Frame, Lazy, decode, open_source
+from residual.data import Frame, Lazy, decode, decode_into, open_source
+from residual.data import cache as cache_module
 from residual.data.cache import open_cache
 from residual.data.picture import strict_pillow
 from tests.data.makers import folder
@@ -34,3 +37,50 @@ def test_fill_is_decode_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyP
         np.testing.assert_array_equal(found[wanted.kept], wanted.images)
     if cache is not None:
         assert (~cache.known(lazy.records.rows)).tolist() == [index == 4 for index in range(len(lazy))]
+
+
+def test_decoding_into_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be read is told in order, and again by the next one, which decodes nothing else; it ends where the disk fails."""
+    monkeypatch.setenv("RESIDUAL_CACHE", str(tmp_path / "cache"))
+    root, frame = folder(tmp_path / "data", {"a": 20, "b": 20}), Frame(size=(11, 7), channels=3)
+    names = open_source(root).splits["train"].names
+    broken = [names[index] for index in (3, 17, 31)]
+    for name in broken:
+        Path(name).write_bytes(b"no picture")
+    source = open_source(root)
+    records, wanted = source.splits["train"], decode(source.splits["train"], frame)
+    cache, _ = open_cache(source, "train", frame)
+    assert cache is not None
+    seen, opened = list[int](), type(records).open
+    monkeypatch.setattr(type(records), "open", lambda self, index: (seen.append(index), opened(self, index))[1])
+    for asked in (len(records), len(broken)):
+        seen.clear()
+        problems = decode_into(cache, records, frame)
+        assert [problem.file for problem in problems] == broken
+        assert len(set(seen)) == asked
+    images = np.empty((len(wanted.kept), 11, 7, 3), np.uint8)
+    assert cache.read(records.rows[wanted.kept], images).all()
+    np.testing.assert_array_equal(images, wanted.images)
+    frame = Frame(size=(5, 5), channels=3)
+    lost, _ = open_cache(source, "train", frame)
+    assert lost is not None
+    shutil.rmtree(lost.folder)
+    seen.clear()
+    decode_into(lost, records, frame)
+    assert lost.fault
+    assert len(set(seen)) == 16
+
+
+def test_a_cache_in_use_is_not_the_least_recently_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESIDUAL_CACHE", str(tmp_path / "cache"))
+    source, frame = open_source(folder(tmp_path / "data", {"a": 9, "b": 9})), Frame(size=(11, 7), channels=3)
+    records, (cache, _) = source.splits["train"], open_cache(source, "train", frame)
+    assert cache is not None
+    decode_into(cache, records, frame)
+    images, file = np.empty((len(records), 11, 7, 3), np.uint8), cache.folder / "sums.bin"
+    os.utime(file, (1, 1))
+    assert cache.read(records.rows, images).all()
+    assert file.stat().st_mtime == 1
+    monkeypatch.setattr(cache_module, "_MINUTE", 0.0)
+    assert cache.read(records.rows, images).all()
+    assert file.stat().st_mtime > 1e9

@@ -15,7 +15,9 @@ from residual.data import open_source
 from residual.data.cache import open_cache
 from residual.data.records import FileStore
 from residual.runs import open_run
+from residual.training import evaluation
 from residual.training.evaluation import evaluate, evaluate_model
+from residual.training.inference import logits
 from residual.training.metrics import evaluation_from
 from residual.training.prediction import Classifier, frame_of
 
@@ -151,10 +153,41 @@ def test_pictures_from_the_cache_score_the_same(run, tmp_path, monkeypatch):
     at_once = evaluate_model(classifier, records, split="train")
     assert not cache.known(records.rows).any()
     monkeypatch.setattr("residual.data.memory._HELD", 0)
+    monkeypatch.setattr(evaluation, "decode", lambda *_, **__: pytest.fail("they are held in memory"))
+
+    def answers(*given, **named):
+        assert cache.known(records.rows).all(), "the network began before all were in the cache"
+        return logits(*given, **named)
+
+    monkeypatch.setattr(evaluation, "logits", answers)
     found = evaluate_model(classifier, records, split="train", cache=cache)
-    assert cache.known(records.rows).all()
     assert found.probabilities == pytest.approx(at_once.probabilities, abs=1e-6)
     assert found.names == at_once.names
+
+
+def test_a_cache_that_fails_leaves_them_in_memory(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("RESIDUAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("residual.data.memory._SMALL", 1)
+    monkeypatch.setattr("residual.data.memory._HELD", 0)
+    folder = pictures(tmp_path / "photos", range(10))
+    source, saved = open_source(folder), run.saved()
+    classifier = Classifier(model=models.load(run), preprocessing=saved.preprocessing, classes=source.classes)
+    cache, _ = open_cache(source, "train", frame_of(classifier.preprocessing))
+    shutil.rmtree(cache.folder)
+    monkeypatch.setattr(evaluation, "Lazy", lambda *_, **__: pytest.fail("they are decoded one at a time beside the network"))
+    monkeypatch.setattr(evaluation, "_pictures", lambda *_: np.zeros(0))
+    assert evaluate_model(classifier, source.splits["train"], split="train", cache=cache).evaluation.count == 30
+
+
+def test_a_model_whose_answers_are_no_numbers_is_told_so_wherever_its_pictures_are(run, tmp_path):
+    saved, source = run.saved(), open_source(pictures(tmp_path / "photos", range(10)))
+    model = models.load(run)
+    with torch.no_grad():
+        model.fc.bias.fill_(torch.nan)
+    classifier = Classifier(model=model, preprocessing=saved.preprocessing, classes=source.classes)
+    for memory in (0.4, 1e-9):
+        with pytest.raises(ValueError, match="hold NaN"):
+            evaluate_model(classifier, source.splits["train"], split="train", memory=memory)
 
 
 def test_streamed_pictures_of_a_class_that_cannot_be_read_are_refused(run, tmp_path):

@@ -1,4 +1,4 @@
-"""Decoded pictures kept on disk: the first epoch writes them; where they do not fit into memory later ones read them, and so do later runs.
+"""Decoded pictures kept on disk: the first epoch writes them; where they are not held in memory later ones read them, and so do later runs.
 
 The surprising thing: nothing is locked and nothing is flushed. A picture counts as there only while its bytes have the checksum that was
 written after them, so whatever a kill, a power cut, a bad disk or two programs at once leave behind is right or is decoded again.
@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sys
+import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from residual.data.records import ArrayStore, FileStore, Labels, Pixels, Source
 PLACE = "RESIDUAL_CACHE"  # the environment's variable: a folder, or "off"
 _SHARE = 0.5  # of the disk space that would be free without any cache
 _PICTURES, _SUMS = "pictures.bin", "sums.bin"
+_MINUTE = 60.0
 
 
 @final
@@ -46,7 +48,7 @@ class PictureCache:
                     file.truncate(rows * size)  # takes no space before it is written
         os.utime(folder / _SUMS)  # the time of its last use
         self._sums = np.fromfile(folder / _SUMS, "<u4", rows)
-        self._checked = np.zeros(rows, np.bool_)
+        self._checked, self._made, self._used = np.zeros(rows, np.bool_), 0, time.monotonic()
 
     def known(self, rows: Labels) -> npt.NDArray[np.bool_]:
         """Which of the pictures were written, whether or not their bytes are still right."""
@@ -60,6 +62,7 @@ class PictureCache:
         if len(wanted):
             try:
                 with (self.folder / _PICTURES).open("rb", buffering=0) as file:
+                    self._look()
                     for place in wanted:
                         row, image = int(rows[place]), images[place]
                         file.seek(row * self._bytes)
@@ -84,6 +87,15 @@ class PictureCache:
                     self._sums[row], self._checked[row] = total, True
         except OSError as error:
             self.fault = f"Decoded pictures are no longer kept in {self.folder} ({_why(error)}); the others are decoded in every epoch."
+
+    def _look(self) -> None:
+        """Once a minute the cache is told to be in use; where another program removed it and made it anew, nothing counts as checked."""
+        made = self.folder.stat().st_mtime_ns  # of its files, not of what is written into them
+        if made != self._made:
+            self._checked[:], self._made = False, made
+        if time.monotonic() > self._used + _MINUTE:
+            self._used = time.monotonic()
+            os.utime(self.folder / _SUMS)
 
     def _is_right(self, row: int, image: Pixels) -> bool:
         """Whether the bytes have their checksum; looked at once in a process, for it takes three times as long as reading them."""

@@ -1,4 +1,4 @@
-"""Records to one uint8 array, or one picture at a time for data that does not fit into memory.
+"""Records to one uint8 array, into the cache, or one picture at a time for data that does not fit into memory.
 
 The surprising thing: pictures are pasted into one tall Pillow canvas and read out together, because handing a small one to NumPy
 costs more than decoding it; and threads are used for large pictures only, because the interpreter's lock makes them
@@ -127,20 +127,23 @@ def decode(
 def decode_into(
     cache: PictureCache, records: Records, frame: Frame, *, workers: int = 0, progress: Progress | None = None
 ) -> tuple[Problem, ...]:  # fmt: skip
-    """The pictures that cannot be read; all others are in the cache now, and none in memory.
+    """The pictures that cannot be read; all others are in the cache now, and none in memory. It ends early where the cache fails.
 
-    `workers` threads share the work; what the cache has is not decoded again.
+    `workers` threads share the work where the pictures are large; what the cache has is not decoded again.
     """
     missing = np.flatnonzero(~cache.known(records.rows))
     lazy = Lazy(records=records, frame=frame, cache=cache)
 
     def fill(chunk: range) -> dict[int, Problem]:
         places = missing[chunk.start : chunk.stop]
+        if cache.fault:
+            return {}
         problems = lazy.fill(places, np.empty((len(places), *frame.size, frame.channels), np.uint8))
         return {int(places[place]): problem for place, problem in problems.items()}
 
     with strict_pillow():
-        found = list(each_chunk(fill, len(missing), _TOGETHER, workers=workers, progress=progress))
+        threads = workers if workers > 1 and len(missing) and are_large(records) else 0
+        found = list(each_chunk(fill, len(missing), _TOGETHER, workers=threads, progress=progress))
     return tuple(problem for problems in found for _, problem in sorted(problems.items()))
 
 

@@ -115,28 +115,29 @@ def evaluate_model(
 ) -> Outcome:
     """The scores of a model on records whose labels are indices into its classes, on the model's device; nothing is written but the cache.
 
-    Pictures that take more than the share `memory` of the free memory are decoded as they are needed.
+    Pictures that take more than the share `memory` of the free memory are decoded as they are needed; large ones are read from the cache,
+    where there is one.
     """
     model, preprocessing = classifier.model, classifier.preprocessing
     frame, device, workers = frame_of(preprocessing), classifier.device, os.cpu_count() or 1
     place = memory_plan(len(records), frame, memory, cached=cache is not None and device.type == "cpu").place
+    if place == "cache" and cache is not None:  # decoding beside the network would slow both down
+        decode_into(cache, records, frame, workers=workers)
+        place = "memory" if cache.fault else place
     if place == "memory":
         decoded = decode(records, frame, workers=workers, cache=cache)
         problems, records = list(decoded.problems), records.subset(decoded.kept)
         feed: Resident | Streamed = Resident(decoded, None, device)
     else:
-        if place == "cache" and cache is not None:  # decoding beside the network would slow both down
-            decode_into(cache, records, frame, workers=workers)
         feed, problems = Streamed(Lazy(records=records, frame=frame, cache=cache), None, device, workers), list[Problem]()
     values = logits(
         model, feed, Normaliser(preprocessing, device), size=preprocessing.size, half=classifier.half, views=preprocessing.views
     )
     if isinstance(feed, Streamed):
         problems = [Problem(file=file, reason=reason) for file, reason in feed.problems.items()]
-        read = values[:, 0].isfinite().numpy()
-        kept = np.flatnonzero(read).astype(np.int64)
+        kept = np.flatnonzero([name not in feed.problems for name in records.names]).astype(np.int64)
         check_losses(records, kept, tuple(problems))
-        values, records = values[torch.from_numpy(read)], records.subset(kept)
+        values, records = values[torch.from_numpy(kept)], records.subset(kept)
     shares = torch.softmax(values.double(), 1).numpy()
     evaluation = replace(measure(shares, records.labels, split=split, classes=classifier.classes), unreadable=tuple(problems))
     return _outcome(evaluation, shares, records, frame)

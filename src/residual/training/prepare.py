@@ -28,6 +28,7 @@ from residual.data import (
     screen,
 )
 from residual.data.cache import PictureCache, open_cache
+from residual.data.memory import Place
 from residual.preprocessing import Preprocessing
 from residual.recipe import Recipe
 from residual.training.feed import Feed, Resident, Streamed
@@ -44,7 +45,7 @@ class Prepared:
 
     Attributes:
         split: counts, share, seed and hash of the validation cut, ready for JSON.
-        plan: whether the pictures fit into memory.
+        plan: where the pictures are.
     """
 
     train: Feed
@@ -71,13 +72,11 @@ def prepare(
     records, frame = source.splits["train"], Frame(size=_stored(size, recipe), channels=channels)
     seen = Frame(size=size, channels=channels, crop=recipe.crop)
     cache, told = open_cache(source, "train", frame)
-    plan = memory_plan(len(records), frame, cached=cache is not None and device.type == "cpu")
-    feeds = _Feeds(device=device, workers=os.cpu_count() or 1, place=plan.place, progress=progress)
+    feeds, plan = _placed(records, frame, cache, device, progress)
     decoded, other, own = None, None, "validation" in source.splits
-    if feeds.place == "memory":
+    if plan.place == "memory":
         decoded = decode(records, frame, workers=feeds.workers, progress=progress, cache=cache)
         problems, kept = decoded.problems, decoded.kept
-        told = cache.fault if cache and cache.fault else told
     else:
         if recipe.validation:
             other, _ = open_cache(source, "validation" if own else "train", seen, beside=cache)
@@ -101,10 +100,22 @@ def prepare(
         validation, _ = feeds.make(good.subset(held), seen, other)
     return Prepared(
         train=train, validation=validation, problems=problems,
-        preprocessing=_statistics(train, recipe, size, channels, _STREAMED_SAMPLE if plan.place == "stream" else _SAMPLE),
+        preprocessing=_statistics(train, recipe, size, channels, plan.place),
         split=_split(source, recipe, train, validation) | {"hash": digest(kept[chosen], kept[held])},
-        plan=replace(plan, cache=told),
+        plan=replace(plan, cache=cache.fault if cache and cache.fault else told),
     )  # fmt: skip
+
+
+def _placed(
+    records: Records, frame: Frame, cache: PictureCache | None, device: torch.device, progress: Progress | None
+) -> tuple["_Feeds", MemoryPlan]:  # fmt: skip
+    """Where the pictures go. A cache that is to hold them is filled; they are held in memory where the disk fails at that."""
+    feeds = _Feeds(device=device, workers=os.cpu_count() or 1, place="cache", progress=progress)
+    plan = memory_plan(len(records), frame, cached=cache is not None and device.type == "cpu")
+    if plan.place == "cache" and cache is not None:
+        decode_into(cache, records, frame, workers=feeds.workers, progress=progress)
+        plan = replace(plan, place="memory") if cache.fault else plan
+    return replace(feeds, place=plan.place), plan
 
 
 def _split(source: Source, recipe: Recipe, train: Feed, validation: Feed | None) -> dict[str, Any]:
@@ -141,11 +152,12 @@ class _Feeds:
 
     device: torch.device
     workers: int
-    place: str
+    place: Place
     progress: Progress | None
 
     def make(self, records: Records, frame: Frame, cache: PictureCache | None) -> tuple[Feed, tuple[Problem, ...]]:
-        if self.place == "memory" and memory_plan(len(records), frame).place == "memory":
+        held = self.place == "memory" or (self.place == "cache" and cache is None)
+        if held and memory_plan(len(records), frame).place == "memory":
             decoded = decode(records, frame, workers=self.workers, progress=self.progress, cache=cache)
             return Resident(decoded, None, self.device), decoded.problems
         problems = self.screened(records, frame, cache)
@@ -153,8 +165,8 @@ class _Feeds:
         return Streamed(Lazy(records=good, frame=frame, cache=cache), None, self.device, self.workers), problems
 
     def screened(self, records: Records, frame: Frame, cache: PictureCache | None, *caches: PictureCache | None) -> tuple[Problem, ...]:
-        """The pictures that cannot be read; those in a cache were read before. Where there is time for it (they would fit into memory)
-        all are decoded into theirs; else headers and ends are looked at."""
+        """The pictures that cannot be read; those in a cache were read before. Where pictures would fit into memory all are decoded into
+        their cache; else headers and ends are looked at."""
         if self.place == "cache" and cache is not None:
             return decode_into(cache, records, frame, workers=self.workers, progress=self.progress)
         unknown = np.ones(len(records), np.bool_)
@@ -178,8 +190,9 @@ def _without(records: Records, files: Iterable[str]) -> npt.NDArray[np.int64]:
     return np.array([i for i, name in enumerate(records.names) if name not in left_out], np.int64)
 
 
-def _statistics(train: Feed, recipe: Recipe, size: tuple[int, int], channels: int, most: int) -> Preprocessing:
-    """Mean and deviation over at most `most` evenly spaced training pictures."""
+def _statistics(train: Feed, recipe: Recipe, size: tuple[int, int], channels: int, place: Place) -> Preprocessing:
+    """Mean and deviation over at most 10,000 evenly spaced training pictures; over 1,000 where each may have to be decoded for it."""
+    most = _STREAMED_SAMPLE if place == "stream" else _SAMPLE
     if recipe.centering == "none":
         return Preprocessing(size=size, channels=channels, mean=(0.0,) * channels, std=(1.0,) * channels, crop=recipe.crop)
     chosen = np.unique(np.linspace(0, len(train) - 1, most).astype(np.int64))
