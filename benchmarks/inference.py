@@ -5,7 +5,8 @@
 Peers: PyTorch eager (N C H W, and channels last), compiled (as it is, and with freezing, which folds batch norm), ONNX Runtime and OpenVINO
 on an export of the same model, all in float32; then ours and eager in bfloat16. Each gets the batch size, and all threads. A peer that
 is not installed or fails is told with its reason.
-Weights are random, no tensor at its default. "memory" is by how much the peak of the process rose while a peer was made and first run.
+Weights are random, no tensor at its default. "memory" is by how much the peak of a process of its own, which had made the model and
+nothing else, rose while the peer was made and first run.
 """
 
 import argparse
@@ -14,6 +15,8 @@ import json
 import logging
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -135,22 +138,25 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """What was measured, by peer, and on what."""
     arch = architecture(options.variant)
     size = (options.image_size,) * 2
-    model, x = model_of(options.variant), torch.rand(options.batch_size, arch.in_channels, *size)
+    model = model_of(options.variant)
+    x = torch.rand(options.batch_size, arch.in_channels, *size)
     rows: dict[str, dict[str, Any]] = {}
     calls: dict[str, Call] = {}
     with torch.no_grad():
         wanted = model(x)
         for name in options.peers.split(";"):
-            before, began = memory(reset=True), time.perf_counter()
+            began = time.perf_counter()
             try:
                 call = PEERS[name](model, x)
                 difference = float((call(x) - wanted).abs().max() / wanted.abs().max())
+                seconds = time.perf_counter() - began
+                told = subprocess.run([sys.executable, *sys.argv, "--within", name], check=True, capture_output=True, text=True).stdout
             except Exception as error:
                 rows[name] = {"missing": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
                 continue
             calls[name] = call
             rows[name] = {
-                "seconds_to_first": time.perf_counter() - began, "difference": difference, "memory_mib": memory() - before, "rates": [],
+                "seconds_to_first": seconds, "difference": difference, "memory_mib": float(told.splitlines()[-1]), "rates": [],
             }  # fmt: skip
         for number in range(options.rounds):
             start = number % len(calls)
@@ -168,6 +174,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "variant": options.variant, "image_size": options.image_size, "batch_size": options.batch_size, "rounds": options.rounds,
         "gflop_per_picture": 2 * macs / 1e9, "machine": machine().as_dict(), "versions": versions(), "peers": rows,
     }  # fmt: skip
+
+
+def alone(name: str, options: argparse.Namespace) -> float:
+    """MiB by which the peak of this process rises for one peer."""
+    model = model_of(options.variant)
+    x = torch.rand(options.batch_size, model.plan.in_channels, options.image_size, options.image_size)
+    before = memory(reset=True)
+    with torch.no_grad():
+        PEERS[name](model, x)(x)
+    return memory() - before
 
 
 def memory(*, reset: bool = False) -> float:
@@ -218,9 +234,13 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=1, help="batches timed together")
     parser.add_argument("--peers", default=";".join(PEERS), help="names separated by ';'")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--within", choices=PEERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    if options.within:
+        print(alone(options.within, options))
+        return
     found = measure(options)
     show(found)
     if options.json:

@@ -87,7 +87,7 @@ def test_every_order_with_every_shortcut(order: Order, shortcut: Shortcut, block
 @pytest.mark.parametrize("size", [(16, 9), (1, 1)])
 @pytest.mark.usefixtures("convolutions")
 def test_every_field(changes: dict[str, Any], size: tuple[int, int]) -> None:
-    if changes.get("stem") == "patch" and size == (1, 1):
+    if "patch" in changes.get("stem", "") and size == (1, 1):
         size = (4, 5)
     assert_equals_the_reference(changed(SMALL, changes), *size)
 

@@ -29,6 +29,19 @@ def test_it_gives_what_a_convolution_gives(shape: tuple[int, int, int, int], las
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize(("most", "parts"), [(200, [5]), (8, [2, 2, 1]), (1, [1] * 5)])
+def test_many_pictures_are_done_in_parts(monkeypatch: pytest.MonkeyPatch, most: int, parts: list[int]) -> None:
+    """Of four tiles each."""
+    taken, whole = list[int](), Winograd._of
+    monkeypatch.setattr(Winograd, "_of", lambda self, x: (taken.append(len(x)), whole(self, x))[1])
+    monkeypatch.setattr(torch_winograd, "_PART", most)
+    x, weight = torch.randn(5, 3, 7, 8, dtype=torch.float64), torch.randn(6, 3, 3, 3, dtype=torch.float64)
+    found = Winograd(weight, None)(x)
+    assert taken == parts
+    assert torch.allclose(found, F.conv2d(x, weight, padding=1), rtol=0, atol=1e-12)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_float32_keeps_its_precision() -> None:
     stream = torch.Generator().manual_seed(0)
     x, weight = torch.randn(8, 256, 14, 14, generator=stream), torch.randn(256, 256, 3, 3, generator=stream) / 48

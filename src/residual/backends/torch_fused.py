@@ -13,24 +13,31 @@ from torch.nn import functional as F
 from residual.backends import torch_winograd as winograd
 from residual.layers import Conv
 
+_ROWS = 2**18  # weights that are folded together: their float64 copies are all that folding takes besides the result
+
 
 class Convolution:
-    """relu(conv(x) + other), the last two if wanted. The weight is float64 until `ready`, so that folding rounds once."""
+    """relu(conv(x) + other), the last two if wanted. Scales are multiplied in float64, in `ready`, so that folding rounds once."""
 
     def __init__(self, layer: Conv, weight: Tensor, bias: Tensor | None) -> None:
-        self.weight, self.bias = weight.double(), None if bias is None else bias.double()
+        self.weight, self.bias, self.scale = weight, None if bias is None else bias.double(), weight.new_ones(len(weight)).double()
         self.stride, self.padding, self.groups = [layer.stride] * 2, [layer.padding] * 2, layer.groups
         self.relu, self.fused, self.packed = False, False, False
+        self.expected = 0  # pictures at a time; 0: as many as come first
         self.tiled: winograd.Winograd | None = None
 
     def fold(self, scale: Tensor, shift: Tensor) -> None:
         """Makes it scale * conv(x) + shift."""
-        self.weight = self.weight * scale[:, None, None, None]
+        self.scale = self.scale * scale
         self.bias = shift if self.bias is None else self.bias * scale + shift
 
     def ready(self, dtype: torch.dtype, *, fused: bool) -> None:
-        self.weight, self.fused = self.weight.to(dtype).contiguous(memory_format=torch.channels_last), fused
-        self.bias = None if self.bias is None else self.bias.to(dtype)
+        """The weights become the form's own, of `dtype`."""
+        weight, self.fused = torch.empty_like(self.weight, dtype=dtype, memory_format=torch.channels_last), fused
+        rows = max(1, _ROWS * len(weight) // weight.numel())
+        for part, given, scale in zip(*(torch.split(whole, rows) for whole in (weight, self.weight, self.scale)), strict=True):
+            part.copy_(given.double() * scale[:, None, None, None])
+        self.weight, self.bias = weight, None if self.bias is None else self.bias.to(dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
         if not self.fused:
@@ -65,11 +72,12 @@ class Convolution:
         if self.packed:
             return
         plain = self.weight.shape[2:] == (3, 3) and (*self.stride, *self.padding, self.groups) == (1, 1, 1, 1, 1)
-        if plain and x.dtype == torch.float32 and winograd.pays(self.weight, x.shape):
+        shape = torch.Size((self.expected or len(x), *x.shape[1:]))
+        if plain and x.dtype == torch.float32 and winograd.pays(self.weight, shape):
             self.tiled, self.weight = winograd.Winograd(self.weight, self.bias), torch.empty(0)
         else:
             self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(  # type: ignore[call-arg]
-                self.weight.to_mkldnn(), self.padding, self.stride, [1, 1], self.groups, x.shape
+                self.weight.to_mkldnn(), self.padding, self.stride, [1, 1], self.groups, shape
             )
         self.packed = True
 

@@ -5,9 +5,11 @@ out is still in the cache when the next one reads it: all at once is slower, not
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from math import prod
+from threading import Lock
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +36,7 @@ from residual.layers import (
 
 Step = Callable[[Tensor], Tensor]
 _LAST = torch.channels_last
+_HEAVY = 8e6  # bytes of weights from which they are laid out by themselves, for which oneDNN must prepare itself for one picture too
 _CACHED = 26e6  # bytes of a part's largest layer on a CPU; a quarter and twice as much were slower (docs/performance.md)
 
 
@@ -50,14 +53,16 @@ def inference_form(model: ResidualNet, *, half: bool = False) -> Step:
     dtype = torch.bfloat16 if half else torch.float32
     maker = _maker(model, dtype)
     with torch.inference_mode():
-        steps = (*maker.chain(network.stem), *map(maker.block, network.blocks()), *maker.chain(network.head))
+        stem, rest = maker.chain(network.stem), (*map(maker.block, network.blocks()), *maker.chain(network.head))
 
     @cache
-    def together(height: int, width: int) -> int:
-        largest = max(prod(row.output) for row in network_cost(network, (height, width)).rows)
-        return max(int(_CACHED / (largest * dtype.itemsize)), torch.get_num_threads())
+    def together(height: int, width: int) -> tuple[int, int]:
+        rows, names, least = network_cost(network, (height, width)).rows, {layer.name for layer in network.stem}, torch.get_num_threads()
+        largest = [max(prod(row.output) for row in found) * dtype.itemsize for found in ([r for r in rows if r.name in names], rows)]
+        return max(int(_CACHED / 4 / largest[0]), least), max(int(_CACHED / largest[1]), least)
 
-    return partial(_run, steps, dtype, together if device.type == "cpu" else None)
+    heavy = sum(convolution.weight.nbytes for convolution in maker.made) >= _HEAVY
+    return _Form(stem=stem, rest=rest, dtype=dtype, together=together if device.type == "cpu" else None, made=maker.made if heavy else [])
 
 
 def folded_layers(model: ResidualNet, layers: tuple[Layer, ...], *, half: bool) -> Step:
@@ -73,14 +78,44 @@ def _maker(model: ResidualNet, dtype: torch.dtype) -> "_Maker":
     return _Maker(tensors=model.state_dict(), dtype=dtype, fused=cpu and bool(torch.backends.mkldnn.enabled) and fused_works(dtype))
 
 
-def _run(steps: tuple[Step, ...], dtype: torch.dtype, together: Callable[[int, int], int] | None, x: Tensor) -> Tensor:
-    """The steps done for parts of `together(height, width)` pictures, or for all at once."""
-    with torch.inference_mode():
-        found = []
-        for part in torch.split(x, together(x.shape[2], x.shape[3]) if together else max(len(x), 1)):
-            y = part.to(dtype).contiguous(memory_format=_LAST)
-            found.append(_through(steps, y))
-        return torch.cat(found)
+@dataclass(kw_only=True)
+class _Form:
+    """The steps done for parts of so many pictures as `together` says for their height and width, or for all at once.
+
+    Attributes:
+        together: pictures that go through the stem, which puts out the largest layers of nets for large pictures; and through the rest.
+        made: all convolutions of a net with large weights, until these are laid out.
+    """
+
+    stem: tuple[Step, ...]
+    rest: tuple[Step, ...]
+    dtype: torch.dtype
+    together: Callable[[int, int], tuple[int, int]] | None
+    made: list[Convolution]
+    lock: Any = field(default_factory=Lock)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            few, many = self.together(x.shape[2], x.shape[3]) if self.together else (max(len(x), 1),) * 2
+            if self.together:
+                self._lay_out(x[:1], min(many, len(x)))
+            return _joined([_through(self.rest, self._begun(part, few)) for part in torch.split(x, many)])
+
+    def _begun(self, part: Tensor, few: int) -> Tensor:
+        return _joined([_through(self.stem, piece.to(self.dtype).contiguous(memory_format=_LAST)) for piece in torch.split(part, few)])
+
+    def _lay_out(self, one: Tensor, count: int) -> None:
+        """All weights laid out by way of one picture, once: between the activations of `count` they would leave holes in the memory."""
+        with self.lock:
+            if self.made and count:
+                for convolution in self.made:
+                    convolution.expected = count
+                _through(self.rest, self._begun(one, 1))
+                self.made = []
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _as_it_is(model: nn.Module, half: bool, x: Tensor) -> Tensor:
@@ -165,6 +200,7 @@ class _Maker:
     tensors: dict[str, Tensor]
     dtype: torch.dtype
     fused: bool
+    made: list[Convolution] = field(default_factory=list)
 
     def chain(self, layers: tuple[Layer, ...]) -> tuple[Step, ...]:
         """What `layers` do, one after the other: a batch norm goes into the convolution before it, a ReLU into either."""
@@ -202,7 +238,8 @@ class _Maker:
     def step(self, layer: Layer) -> Step:
         match layer:
             case Conv(name=name):
-                return Convolution(layer, self.tensors[f"{name}.weight"], self.tensors.get(f"{name}.bias"))
+                self.made.append(Convolution(layer, self.tensors[f"{name}.weight"], self.tensors.get(f"{name}.bias")))
+                return self.made[-1]
             case Norm():
                 return _Affine(layer, self.tensors)
             case Relu():

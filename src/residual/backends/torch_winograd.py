@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _TILE, _STEP = 6, 4  # places of a tile of the input and of the output
+_PART = 200  # tiles that are transformed together
 _CHANNELS, _TILES = 128, 32  # from which the products are worth the transforms
 _WEIGHTS = 2**17  # of a place, up to which they are: four times as much memory is read as for the convolution
 _INPUT = torch.tensor([[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
@@ -42,8 +43,10 @@ class Winograd:
         self.bias = bias
 
     def __call__(self, x: Tensor) -> Tensor:  # N C H W -> N D H W, channels last
+        down, across = tiles(*x.shape[2:])
+        parts = torch.split(x, max(1, _PART // (down * across)))  # their tiles take nine times the memory of the pictures
         with _exactly():
-            return self._of(x)
+            return self._of(x) if len(parts) == 1 else torch.cat([self._of(part) for part in parts])
 
     def _of(self, x: Tensor) -> Tensor:
         count, channels, height, width = x.shape
