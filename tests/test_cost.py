@@ -54,7 +54,7 @@ def test_receptive_fields_by_hand() -> None:
     assert (rows["avgpool"], rows["fc"]) == (0, 0)
 
 
-@pytest.mark.parametrize("stem", ["cifar", "patch", "imagenet", "deep"])
+@pytest.mark.parametrize("stem", ["cifar", "patch", "dense-patch", "imagenet", "deep"])
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 def test_a_value_sees_as_far_as_its_gradient_reaches(stem: str, block: str) -> None:
     arch = architecture("cifar_resnet8", stem=stem, block=block, shortcut="projection", stem_width=4)
@@ -74,7 +74,7 @@ def test_a_value_sees_as_far_as_its_gradient_reaches(stem: str, block: str) -> N
     assert x.grad is not None
     reached = x.grad.abs().sum((0, 1)).nonzero()
     extent = (reached.max(0).values - reached.min(0).values + 1).tolist()
-    if stem in ("cifar", "patch"):
+    if stem in ("cifar", "patch", "dense-patch"):
         assert extent == [field, field]
     else:  # a max pool passes the gradient of one value of its window only
         assert field - 4 <= max(extent) <= field

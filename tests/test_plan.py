@@ -99,7 +99,7 @@ def test_drop_path_rises_linearly_to_the_last_block() -> None:
 
 
 def test_stems() -> None:
-    stems = {stem: plan(architecture("resnet18", stem=stem)).stem for stem in ("imagenet", "deep", "cifar", "patch")}
+    stems = {stem: plan(architecture("resnet18", stem=stem)).stem for stem in ("imagenet", "deep", "cifar", "patch", "dense-patch")}
     assert [layer.name for layer in stems["imagenet"]] == ["conv1", "bn1", "relu", "maxpool"]
     assert stems["imagenet"][3] == MaxPool(name="maxpool", kernel=3, stride=2, padding=1, zero_padding=False)
     shapes = {
@@ -111,6 +111,7 @@ def test_stems() -> None:
         "deep": [(3, 32, 3, 2, 1), (32, 32, 3, 1, 1), (32, 64, 3, 1, 1)],
         "cifar": [(3, 64, 3, 1, 1)],
         "patch": [(3, 64, 4, 2, 0)],
+        "dense-patch": [(3, 64, 4, 1, 0)],
     }
 
 

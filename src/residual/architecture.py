@@ -11,7 +11,7 @@ from residual.spelling import nearest
 
 Order = Literal["original", "preact", "relu-only-preact", "relu-before-addition", "bn-after-addition"]
 Shortcut = Literal["pad", "projection", "projection-all", "none"]
-Stem = Literal["imagenet", "deep", "cifar", "patch"]
+Stem = Literal["imagenet", "deep", "cifar", "patch", "dense-patch"]
 
 PREACT: tuple[Order, ...] = ("preact", "relu-only-preact")
 MAX_BLOCKS = 10_000
@@ -32,7 +32,7 @@ class Architecture:
             1x1 convolution (option B), "projection-all" projects everywhere (option C), "none" is the plain network.
         order: where batch norm and ReLU stand; the five arrangements of He et al. 2016, figure 4.
         stem: "imagenet" is 7x7/2 and a 3x3/2 max pool, "deep" replaces the 7x7 by three 3x3 (ResNet-C), "cifar" is one 3x3,
-            "patch" is one 4x4/2 without padding.
+            "patch" is one 4x4/2 without padding, "dense-patch" the same at every place (stride 1).
         stem_width: channels the stem puts out.
         pool_padding: what the stem's max pool sees around a picture: "lowest" is minus infinity (PyTorch, Gluon, the papers' code),
             "zero" differs where values below zero are pooled (Keras Applications' V2).

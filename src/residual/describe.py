@@ -15,7 +15,7 @@ CIFAR_SIZE, IMAGENET_SIZE = (32, 32), (224, 224)
 
 def native_size(arch: Architecture) -> tuple[int, int]:
     """Height and width of the pictures that nets with this stem were made for."""
-    return CIFAR_SIZE if arch.stem in ("cifar", "patch") else IMAGENET_SIZE
+    return CIFAR_SIZE if arch.stem in ("cifar", "patch", "dense-patch") else IMAGENET_SIZE
 
 
 def shape_table(name: str, arch: Architecture, image_size: tuple[int, int]) -> str:

@@ -56,14 +56,17 @@ def _conv(arch: Architecture, name: str, channels: tuple[int, int], kernel: int,
     )  # fmt: skip
 
 
+_SINGLE = {"cifar": (3, 1), "patch": (4, 2), "dense-patch": (4, 1)}  # stems of one convolution: its kernel and stride
+
+
 def _stem(arch: Architecture) -> tuple[Layer, ...]:
     """conv1, bn1, relu and, at ImageNet size, the max pool; pre-activation nets start so too (2016, appendix)."""
     ends = (arch.in_channels, arch.stem_width)
     first = (_norm(arch, "norm0", arch.in_channels),) if arch.input_norm else ()
     active = (_norm(arch, "bn1", arch.stem_width), Relu(name="relu")) if arch.preact_start != "block" else ()
     pool = MaxPool(name="maxpool", kernel=3, stride=2, padding=1, zero_padding=arch.pool_padding == "zero")
-    if arch.stem in ("cifar", "patch"):
-        return (*first, _conv(arch, "conv1", ends, *((3, 1) if arch.stem == "cifar" else (4, 2))), *active)
+    if arch.stem in _SINGLE:
+        return (*first, _conv(arch, "conv1", ends, *_SINGLE[arch.stem]), *active)
     if arch.stem == "imagenet":
         return (*first, _conv(arch, "conv1", ends, 7, 2), *active, pool)
     half = arch.stem_width // 2

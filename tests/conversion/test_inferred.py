@@ -37,6 +37,7 @@ def test_what_the_tensors_show(name: str) -> None:
     assert (STRIDE_NOTE in notes) == (arch.block == "bottleneck")
     assert any("option A" in note for note in notes) == (arch.shortcut == "pad")
     assert any("no max pool" in note for note in notes) == (arch.stem == "cifar")
+    assert any("every second pixel (stem=" in note for note in notes) == (arch.stem == "patch")
 
 
 def test_what_the_format_says_goes_first() -> None:

@@ -31,7 +31,9 @@ def smooth(count: int, channels: int = 1) -> np.ndarray:
     return np.clip(mean * 40 + 128, 0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize(("stem", "channels", "width"), [("patch", 1, 16), ("patch", 1, 64), ("cifar", 3, 16), ("imagenet", 1, 16)])
+@pytest.mark.parametrize(
+    ("stem", "channels", "width"), [("patch", 1, 16), ("patch", 1, 64), ("dense-patch", 1, 32), ("cifar", 3, 16), ("imagenet", 1, 16)]
+)
 def test_its_answers_are_uncorrelated(stem: Stem, channels: int, width: int) -> None:
     arch = replace(NET, stem=stem, in_channels=channels, stem_width=width, shortcut="projection")
     network, pictures = plan(arch), smooth(130, channels)

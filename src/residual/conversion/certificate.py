@@ -25,7 +25,7 @@ from residual.tensors import manifest
 from residual.weights import write_whole
 
 SEED, COUNT = 2015, 2
-_SIDES = {"cifar": (32, 33), "patch": (32, 33)}
+_SIDES = {"cifar": (32, 33), "patch": (32, 33), "dense-patch": (32, 33)}
 _PACKAGES = ("residual", "torch", "torchvision", "timm", "transformers", "keras", "tensorflow", "jax", "mxnet", "numpy", "safetensors")
 
 

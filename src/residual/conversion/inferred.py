@@ -1,7 +1,8 @@
 """The architecture behind a state dict with torchvision's names, found from names and shapes alone.
 
-The surprising thing is what they do not show: which convolution of a bottleneck carries the stride, whether a max pool follows a 3x3 stem,
-and what a shortcut without tensors does. Those are decided as the libraries have them, and every decision is a sentence in the notes.
+The surprising thing is what they do not show: which convolution of a bottleneck carries the stride, the stride of a 4x4 stem, whether a max
+pool follows a 3x3 stem, and what a shortcut without tensors does. Those are decided as the libraries have them, and every decision is a
+sentence in the notes.
 """
 
 import re
@@ -79,6 +80,10 @@ def inferred(shapes: Shapes, changes: Mapping[str, Any]) -> tuple[Architecture, 
         )
     if stem == "cifar":
         notes.append("Its first convolution is 3x3: no max pool was taken to follow it.")
+    if stem == "patch" and "stem" not in changes:
+        notes.append(
+            "Its first convolution is 4x4: it was taken to look at every second pixel (stem='patch'), not at every one ('dense-patch')."
+        )
     if bottleneck and not changes.keys() & {"order", "stride_on"}:
         notes.append(STRIDE_NOTE)
     if f"{firsts[0]}.se.fc1.weight" in shapes:
