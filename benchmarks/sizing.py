@@ -3,7 +3,8 @@
     python benchmarks/sizing.py DATA --time 10 --seeds 2 16-32/2-2 16-32-64/1-2-2 --first-layer whitened
     python benchmarks/sizing.py DATA --time 60 16-32-64/1-2-2 --set data_pruning=0 --set learning_rate=0.2
 
-A net is WIDTHS/STRIDES, one pre-activated basic block a stage on a 4x4/2 stem of 32 filters. Nets take turns within a seed.
+A net is WIDTHS/STRIDES, one pre-activated basic block a stage on a 4x4/2 stem of 32 filters; WIDTHS/STRIDES/dense has a 4x4 at every
+place instead. Nets take turns within a seed.
 All else is what `default` fits.
 """
 
@@ -20,11 +21,14 @@ from residual.variants import spelled
 
 
 def net(told: str) -> str:
-    """The name of the net WIDTHS/STRIDES."""
-    widths, strides = ([int(n) for n in part.split("-")] for part in told.split("/"))
+    """The name of the net WIDTHS/STRIDES or WIDTHS/STRIDES/dense."""
+    sizes, steps, *dense = told.split("/")
+    if dense not in ([], ["dense"]):
+        raise SystemExit(f"{told} is no net: WIDTHS/STRIDES or WIDTHS/STRIDES/dense.")
+    widths, strides = ([int(n) for n in part.split("-")] for part in (sizes, steps))
     changes: dict[str, Any] = {
-        "order": "preact", "stem": "patch", "stem_width": 32, "shortcut": "projection", "depths": [1] * len(widths), "inner_widths": widths,
-        "out_widths": widths, "strides": strides,
+        "order": "preact", "stem": "dense-patch" if dense else "patch", "stem_width": 32, "shortcut": "projection",
+        "depths": [1] * len(widths), "inner_widths": widths, "out_widths": widths, "strides": strides,
     }  # fmt: skip
     return spelled("cifar_resnet8", changes)
 

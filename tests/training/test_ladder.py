@@ -15,14 +15,16 @@ from residual.training.shown import augmentation
 from .test_recipes import DIGITS, FASHION, SLOW, chosen
 
 
-def test_the_nets_for_many_small_pictures_are_coarse_at_first() -> None:
+def test_the_nets_for_many_small_pictures_are_coarse_and_later_look_at_every_place() -> None:
     """And pre-activated. Each later one is dearer; a few pictures get full resolution, and those too small for patches too."""
     many, few, tiny = (
         ladder(size, replace(FASHION, count=count), True) for size, count in (((28, 28), 60_000), ((28, 28), 10_000), ((20, 20), 60_000))
     )
     nets = [rung.architecture for rung in many]
-    assert [net.strides for net in nets[:4]] == [(2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2)]
-    assert all(rung.architecture.strides == (1, 2, 2) for rung in (*many[4:], *few, *tiny))
+    assert [net.stem for net in nets] == ["patch"] * 3 + ["dense-patch"] * 3
+    assert {rung.architecture.stem for rung in (*ladder((28, 28), replace(FASHION, channels=3), True), *few)} == {"patch"}
+    assert [net.strides for net in nets] == [(2, 2)] + [(2, 2, 2)] * (len(nets) - 1)
+    assert all(rung.architecture.strides == (1, 2, 2) for rung in (*few, *tiny))
     colour = replace(FASHION, channels=3)
     assert [rung.architecture.strides for rung in ladder((28, 28), colour, True)[:4]] == [(2, 2), (2, 2, 2), (2, 2, 2), (1, 2, 2)]
     assert {rung.architecture.strides for rung in ladder((28, 28), colour, False)} == {(1, 2, 2)}, "a trained one loses 3 points"
@@ -57,7 +59,7 @@ def test_without_a_time_a_large_net_gets_the_epochs_it_is_worth(monkeypatch: Any
     monkeypatch.setattr("residual.training.machine.training_rate", lambda *_, **__: 1e6)
     found = chosen(FASHION, {"data_pruning": 0.0})
     rung = next(rung for rung in ladder((28, 28), FASHION, True) if rung.architecture == found.architecture)
-    assert found.recipe.epochs == rung.worth == 12
+    assert found.recipe.epochs == rung.worth == 24
 
 
 @pytest.mark.parametrize(
@@ -133,12 +135,22 @@ def test_the_rate_follows_the_user_s_batch_and_few_epochs_have_smaller_batches()
     assert chosen(replace(FASHION, count=20_000), {"epochs": 1, "precision": "float32", "optimizer": "muon"}).recipe.batch_size == 384
 
 
-@pytest.mark.parametrize(("passes", "padding"), [(5.9, 0), (6.0, 1)])
-def test_centred_pictures_are_shifted_once_they_are_known_by_heart(passes: float, padding: int) -> None:
-    arch = ladder((28, 28), FASHION, frozen=True)[3].architecture
-    found = augmentation(FASHION, (28, 28), arch, passes, {}, [])
-    assert found == {"flip": "alternate", "crop_padding": padding, "views": "both"}
-    assert augmentation(replace(FASHION, channels=3), (28, 28), arch, passes, {}, [])["crop_padding"] == 3
+@pytest.mark.parametrize(("passes", "padding", "erasing"), [(5.9, 0, 0.0), (6.0, 1, 0.0), (11.9, 1, 0.0), (12.0, 1, 0.3)])
+def test_centred_pictures_are_shifted_and_erased_once_they_are_known_by_heart(passes: float, padding: int, erasing: float) -> None:
+    arch, reasons = ladder((28, 28), FASHION, frozen=True)[3].architecture, list[str]()
+    found = augmentation(FASHION, (28, 28), arch, passes, {}, reasons)
+    assert found == {"flip": "alternate", "crop_padding": padding, "erasing": erasing, "views": "both"}
+    assert ("; a rectangle erased in 30% of them." in reasons[0]) is bool(erasing)
+    colour = augmentation(replace(FASHION, channels=3), (28, 28), arch, passes, {}, [])
+    assert (colour["crop_padding"], colour["erasing"]) == (3, 0.0)
+    assert "; a rectangle erased in 10% of them." in _reason(passes, {"erasing": 0.1})
+    assert "erased" not in _reason(passes, {"erasing": 0.0})
+
+
+def _reason(passes: float, fixed: dict[str, Any]) -> str:
+    reasons = list[str]()
+    augmentation(FASHION, (28, 28), ladder((28, 28), FASHION, frozen=True)[3].architecture, passes, fixed, reasons)
+    return reasons[0]
 
 
 def test_shifts_follow_the_time_and_how_often_a_picture_is_trained_on() -> None:

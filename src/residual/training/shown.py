@@ -8,6 +8,7 @@ from residual.recipe import Recipe
 from residual.training.ladder import MANY, SMALL, Data
 
 _BY_HEART = 6.0  # passes from which many centred pictures are shifted by a pixel
+_ERASED, _ERASING = 12.0, 0.3  # passes from which rectangles are erased in such a share of them
 _MIRRORED = 2.5  # passes below which they are not mirrored
 _PRUNED = 0.75  # of the easy ones
 _EASY = 0.73  # of all pictures, by the losses of 16-32-64 on Fashion-MNIST; 0.72 by the linear classifier
@@ -16,8 +17,8 @@ _EASY = 0.73  # of all pictures, by the losses of 16-32-64 on Fashion-MNIST; 0.7
 def augmentation(
     data: Data, size: tuple[int, int], arch: Architecture, passes: float, fixed: dict[str, Any], reasons: list[str]
 ) -> dict[str, Any]:
-    """Mirroring, shifts or crops. Many grey pictures of the data's own small size are taken to be centred, as Fashion-MNIST's are: a net
-    learns more of them without shifts, until it knows them by heart."""
+    """Mirroring, shifts or crops, erased rectangles. Many grey pictures of the data's own small size are taken to be centred, as
+    Fashion-MNIST's are: a net learns more of them without shifts, until it knows them by heart."""
     centred = max(data.size) <= SMALL and data.count >= MANY and data.channels == 1
     if "flip" in fixed:
         flip, told = fixed["flip"], f"mirroring as you set it, {fixed['flip']}"
@@ -34,8 +35,10 @@ def augmentation(
     shifts = f"shifts by up to {padding} pixel(s)" if padding else "no shifts, since there are many centred grey pictures"
     if "crop_padding" in fixed:
         shifts = f"shifts as you set them, by up to {padding} pixel(s)"
-    reasons.append(f"Augmentation: {shifts}; {told}.")
-    return {"flip": flip, "crop_padding": padding} | _views(flip, centred, fixed, reasons)
+    erasing = fixed.get("erasing", _ERASING if centred and passes >= _ERASED else 0.0)
+    erased = f"; a rectangle erased in {erasing:.0%} of them" if erasing else ""
+    reasons.append(f"Augmentation: {shifts}; {told}{erased}.")
+    return {"flip": flip, "crop_padding": padding, "erasing": erasing} | _views(flip, centred, fixed, reasons)
 
 
 def _views(flip: str, shifted: bool, fixed: dict[str, Any], reasons: list[str]) -> dict[str, Any]:
