@@ -138,8 +138,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """What was measured, by peer, and on what."""
     arch = architecture(options.variant)
     size = (options.image_size,) * 2
-    model = model_of(options.variant)
-    x = torch.rand(options.batch_size, arch.in_channels, *size)
+    model, x = model_of(options.variant), torch.rand(options.batch_size, arch.in_channels, *size)
     rows: dict[str, dict[str, Any]] = {}
     calls: dict[str, Call] = {}
     with torch.no_grad():

@@ -49,7 +49,8 @@ def memory_plan(count: int, frame: Frame, share: float = 0.4, *, cached: bool = 
         raise ValueError(f"The share of free memory lies above 0 and is at most 1, and is not {share}.")
     needed = count * frame.size[0] * frame.size[1] * frame.channels
     free = free_memory()
-    place: Place = "stream" if needed > share * free else "cache" if cached and needed > _HELD and max(frame.size) > _SMALL else "memory"
+    spared = cached and needed > _HELD and max(frame.size) > _SMALL
+    place: Place = "stream" if needed > share * free else "cache" if spared else "memory"
     return MemoryPlan(place=place, needed=needed, free=free, share=share)
 
 
