@@ -6,7 +6,7 @@ Peers: PyTorch eager (N C H W, and channels last), compiled (as it is, and with 
 on an export of the same model, all in float32; then ours and eager in bfloat16. Each gets the batch size, and all threads. A peer that
 is not installed or fails is told with its reason.
 Weights are random, no tensor at its default. "memory" is by how much the peak of a process of its own, which had made the model and
-nothing else, rose while the peer was made and first run.
+nothing else, rose while the peer was made and first run: the median of some processes, since what the model's making left free differs.
 """
 
 import argparse
@@ -149,13 +149,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 call = PEERS[name](model, x)
                 difference = float((call(x) - wanted).abs().max() / wanted.abs().max())
                 seconds = time.perf_counter() - began
-                told = subprocess.run([sys.executable, *sys.argv, "--within", name], check=True, capture_output=True, text=True).stdout
+                again = [sys.executable, *sys.argv, "--within", name]
+                told = [subprocess.run(again, check=True, capture_output=True, text=True).stdout for _ in range(options.processes)]
             except Exception as error:
                 rows[name] = {"missing": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
                 continue
             calls[name] = call
             rows[name] = {
-                "seconds_to_first": seconds, "difference": difference, "memory_mib": float(told.splitlines()[-1]), "rates": [],
+                "seconds_to_first": seconds, "difference": difference, "rates": [],
+                "memory_mib": sorted(float(text.splitlines()[-1]) for text in told),
             }  # fmt: skip
         for number in range(options.rounds):
             start = number % len(calls)
@@ -220,7 +222,8 @@ def show(found: dict[str, Any]) -> None:
         ratio = f"{row['median'] / base:.2f} of eager's" if base else ""
         print(
             f"{name:22} {row['median']:7.2f} pictures/s ({min(row['rates']):.2f} to {max(row['rates']):.2f})  {ratio}  "
-            f"difference {row['difference']:.1e}  first answer after {row['seconds_to_first']:.1f} s  memory {row['memory_mib']:.0f} MiB"
+            f"difference {row['difference']:.1e}  first answer after {row['seconds_to_first']:.1f} s  "
+            f"memory {statistics.median(row['memory_mib']):.0f} MiB ({row['memory_mib'][0]:.0f} to {row['memory_mib'][-1]:.0f})"
         )
 
 
@@ -231,6 +234,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--repeat", type=int, default=1, help="batches timed together")
+    parser.add_argument("--processes", type=int, default=5, help="in which each peer's memory is measured")
     parser.add_argument("--peers", default=";".join(PEERS), help="names separated by ';'")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--within", choices=PEERS, help=argparse.SUPPRESS)

@@ -23,6 +23,7 @@ import torch
 from torch.nn import functional as F
 
 from residual.backends import torch as backend
+from residual.backends.allocator import memory_kept
 from residual.backends.torch_convolution import in_layout
 from residual.backends.torch_training import training_form
 from residual.cost import cost
@@ -30,7 +31,6 @@ from residual.data import Decoded
 from residual.plan import plan
 from residual.preprocessing import Preprocessing
 from residual.recipe import Recipe
-from residual.training.allocator import memory_kept
 from residual.training.feed import Normaliser, Resident
 from residual.training.loop import Setting, State, StepEnd, fit
 from residual.training.machine import Trial, machine, training_way

@@ -7,14 +7,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from residual.backends import torch_fused, torch_inference
+from residual.backends import torch_fused, torch_parts
 from residual.backends.torch_fused import Convolution, fused_works
 from residual.backends.torch_inference import inference_form
+from residual.backends.torch_parts import Parts, parts
+from residual.plan import plan
+from residual.variants import architecture
 from tests.backends.test_torch_inference import assert_close, made, native, pictures
 from tests.nets import SMALL
 
 STEM = replace(SMALL, stem_width=16)  # whose stem puts out the largest layer
 LARGEST = 16 * 12 * 9 * 4.0  # bytes of it
+MANY = 16  # pictures of which the steps after the first block, which takes all of it, put out twice as much
 
 
 @pytest.fixture(autouse=True)
@@ -38,28 +42,46 @@ def test_large_weights_are_laid_out_by_way_of_one_picture(monkeypatch: pytest.Mo
         pack(self, x)
 
     monkeypatch.setattr(Convolution, "_pack", packed)
-    monkeypatch.setattr(torch_inference, "_HEAVY", 0 if heavy else 1e6)
-    monkeypatch.setattr(torch_inference, "_CACHED", 8 * LARGEST)
+    monkeypatch.setattr(torch_parts, "_HEAVY", 0 if heavy else 1e6)
+    monkeypatch.setattr(torch_parts, "_CACHED", 2 * LARGEST)
     model, x = made(STEM), pictures(STEM, count)
     form = inference_form(model)
     for _ in range(2):
         assert_close(form(x), native(model, x))
-    stem, rest = ((1, min(count, 8)),) * 2 if heavy else ((min(count, 2), 0), (min(count, 8), 0))
-    assert seen == [stem] + [rest] * (sum(isinstance(module, nn.Conv2d) for module in model.modules()) - 1)
+    convolutions, before = sum(isinstance(module, nn.Conv2d) for module in model.modules()), 1 + 3  # the stem's and the first block's
+    few, many = ((1, min(count, MANY)),) * 2 if heavy else ((min(count, 2), 0), (min(count, MANY), 0))
+    assert seen == [few] * before + [many] * (convolutions - before)
 
 
-def test_the_stem_sees_a_quarter_of_the_pictures_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken, through = list[tuple[object, int]](), torch_inference._through
-    monkeypatch.setattr(torch_inference, "_CACHED", 8 * LARGEST)
-    model, x = made(STEM), pictures(STEM, 19)
+def test_the_first_steps_see_few_pictures_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, through = list[tuple[int, int]](), torch_parts.through
+    monkeypatch.setattr(torch_parts, "_CACHED", 2 * LARGEST)
+    model, x = made(STEM), pictures(STEM, 2 * MANY + 3)
     form = inference_form(model)
     form(x)
-    monkeypatch.setattr(torch_inference, "_through", lambda steps, x: (taken.append((steps, len(x))), through(steps, x))[1])
+    monkeypatch.setattr(torch_parts, "through", lambda steps, x: (taken.append((len(steps), len(x))), through(steps, x))[1])
     assert_close(form(x), native(model, x))
-    stem = [count for steps, count in taken if steps is form.stem]  # type: ignore[attr-defined]
-    rest = [count for steps, count in taken if steps is form.rest]  # type: ignore[attr-defined]
-    assert stem == [2] * 8 + [2, 1]
-    assert rest == [8, 8, 3]
+    assert [count for steps, count in taken if steps == 2] == [2] * MANY + [2, 1]
+    assert [count for steps, count in taken if steps > 2] == [MANY, MANY, 3]
+
+
+@pytest.mark.parametrize(
+    ("variant", "size", "itemsize", "wanted"),
+    [
+        ("resnet50", 224, 4, Parts(5, 2, 8)),  # the stem, three blocks, and the one that takes what they make: 3.2 MB a picture
+        ("resnet50", 224, 2, Parts(5, 4, 16)),
+        ("resnet50", 448, 4, Parts(5, 1, 2)),
+        ("resnet18", 224, 4, Parts(1, 2, 16)),
+        ("cifar_resnet20", 32, 4, Parts(5, 99, 396)),
+    ],
+)
+def test_parts_are_sized_by_the_largest_layers(variant: str, size: int, itemsize: int, wanted: Parts) -> None:
+    assert parts(plan(architecture(variant)), (size, size), itemsize) == wanted
+
+
+def test_every_thread_has_a_picture() -> None:
+    torch.set_num_threads(3)
+    assert parts(plan(architecture("resnet50")), (1024, 1024), 4) == Parts(5, 3, 3)
 
 
 @pytest.mark.parametrize("rows", [1, 100, 2**18])
@@ -75,7 +97,7 @@ def test_weights_are_folded_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch, ro
 
 
 def test_threads_may_share_a_form_from_the_first_call_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_inference, "_HEAVY", 0)
+    monkeypatch.setattr(torch_parts, "_HEAVY", 0)
     for _ in range(5):
         model, x = made(STEM), pictures(STEM, 4)
         form, wanted = inference_form(model), native(model, x)

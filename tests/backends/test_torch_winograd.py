@@ -24,19 +24,19 @@ def test_it_gives_what_a_convolution_gives(shape: tuple[int, int, int, int], las
     stream = torch.Generator().manual_seed(0)
     x, weight, bias = (torch.randn(size, generator=stream, dtype=torch.float64) for size in (shape, (6, shape[1], 3, 3), (6,)))
     x = x.contiguous(memory_format=torch.channels_last) if last else x
-    found = Winograd(weight, bias if biased else None)(x)
+    found = Winograd(weight, bias if biased else None, x.shape)(x)
     assert torch.allclose(found, F.conv2d(x, weight, bias if biased else None, padding=1), rtol=0, atol=1e-12)
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize(("most", "parts"), [(200, [5]), (8, [2, 2, 1]), (1, [1] * 5)])
+@pytest.mark.parametrize(("most", "parts"), [(128, [5]), (8, [2, 2, 1]), (1, [1] * 5)])
 def test_many_pictures_are_done_in_parts(monkeypatch: pytest.MonkeyPatch, most: int, parts: list[int]) -> None:
     """Of four tiles each."""
     taken, whole = list[int](), Winograd._of
     monkeypatch.setattr(Winograd, "_of", lambda self, x: (taken.append(len(x)), whole(self, x))[1])
     monkeypatch.setattr(torch_winograd, "_PART", most)
     x, weight = torch.randn(5, 3, 7, 8, dtype=torch.float64), torch.randn(6, 3, 3, 3, dtype=torch.float64)
-    found = Winograd(weight, None)(x)
+    found = Winograd(weight, None, x.shape)(x)
     assert taken == parts
     assert torch.allclose(found, F.conv2d(x, weight, padding=1), rtol=0, atol=1e-12)
     assert found.is_contiguous(memory_format=torch.channels_last)
@@ -46,7 +46,7 @@ def test_float32_keeps_its_precision() -> None:
     stream = torch.Generator().manual_seed(0)
     x, weight = torch.randn(8, 256, 14, 14, generator=stream), torch.randn(256, 256, 3, 3, generator=stream) / 48
     wanted = F.conv2d(x.double(), weight.double(), padding=1)
-    for found in (Winograd(weight, None)(x), F.conv2d(x, weight, padding=1)):
+    for found in (Winograd(weight, None, x.shape)(x), F.conv2d(x, weight, padding=1)):
         assert (found - wanted).abs().max() <= 2e-5 * wanted.abs().max()
 
 
@@ -100,8 +100,8 @@ def test_whole_nets_equal_the_reference(name: str, monkeypatch: pytest.MonkeyPat
     """Additions, ReLUs and other sizes of pictures and of batches after the first too."""
     monkeypatch.setattr(torch_winograd, "_CHANNELS", 1)
     monkeypatch.setattr(torch_winograd, "_TILES", 1)
-    taken, plain = [], Winograd.__call__
-    monkeypatch.setattr(Winograd, "__call__", lambda self, x: taken.append(1) or plain(self, x))  # type: ignore[func-returns-value]
+    taken, plain = [], Winograd._of
+    monkeypatch.setattr(Winograd, "_of", lambda self, x: taken.append(1) or plain(self, x))  # type: ignore[func-returns-value]
     network = plan(DISTINCT[name])
     model = backend.build(network, weights=random_weights(network))
     form = inference_form(model)
@@ -112,21 +112,55 @@ def test_whole_nets_equal_the_reference(name: str, monkeypatch: pytest.MonkeyPat
     assert taken
 
 
-@pytest.mark.parametrize("precision", ["highest", "medium"])
+@pytest.mark.parametrize("precision", ["highest", "medium", "newer"])
 @pytest.mark.parametrize("half", [False, True])
 def test_its_products_are_exact_whatever_is_allowed_around_it(precision: str, half: bool) -> None:
+    """ "newer" is the setting that PyTorch's documentation now asks for, after which the older one cannot be asked."""
     stream = torch.Generator().manual_seed(0)
-    conv = Winograd(torch.randn(16, 128, 3, 3, generator=stream), None)
     x = torch.randn(4, 128, 9, 9, generator=stream)
-    wanted = conv(x)
-    torch.set_float32_matmul_precision(precision)
+    conv = Winograd(torch.randn(16, 128, 3, 3, generator=stream), None, x.shape)
+    wanted, products = conv(x), torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    if precision == "newer":
+        products.fp32_precision = "bf16"
+    else:
+        torch.set_float32_matmul_precision(precision)
+    before = products.fp32_precision
     try:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             assert torch.equal(conv(x), wanted)
-        assert torch.get_float32_matmul_precision() == precision
+        assert products.fp32_precision == before
     finally:
+        products.fp32_precision = "none"
         torch.set_float32_matmul_precision("highest")
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 7, 8), (3, 3, 7, 8), (11, 3, 7, 8), (2, 3, 30, 30), (1, 3, 3, 3)])
+def test_products_are_always_of_as_many_tiles_as_the_weights_were_laid_out_for(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int, int, int]
+) -> None:
+    """oneDNN would lay them out again for another number, in each call. Here for two pictures of four tiles."""
+    seen, by_place = list[int](), Winograd._by_place
+    monkeypatch.setattr(Winograd, "_by_place", lambda self, x: (seen.append(x.shape[3]), by_place(self, x))[1])
+    weight, bias = torch.randn(6, 3, 3, 3, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    conv, x = Winograd(weight, bias, torch.Size((2, 3, 7, 8))), torch.randn(shape, dtype=torch.float64)
+    assert torch.allclose(conv(x), F.conv2d(x, weight, bias, padding=1), rtol=0, atol=1e-12)
+    assert set(seen) == {8}
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7, 9), (2, 5, 8, 8)])
+@pytest.mark.parametrize("relu", [True, False])
+def test_an_addition_goes_into_what_is_added_to(shape: tuple[int, int, int, int], relu: bool) -> None:
+    x, weight = torch.randn(shape, dtype=torch.float64), torch.randn(6, 5, 3, 3, dtype=torch.float64)
+    other = torch.randn(shape[0], 6, *shape[2:], dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    exact, conv = F.conv2d(x, weight, padding=1), Winograd(weight, None, x.shape)
+    wanted = exact + other
+    assert torch.allclose(conv(x, relu=relu), exact.relu() if relu else exact, rtol=0, atol=1e-12)
+    found = conv.added(x, other, relu=relu)
+    assert found is other
+    assert torch.allclose(other, wanted.relu() if relu else wanted, rtol=0, atol=1e-12)
+
+
 def test_no_pictures() -> None:
-    assert Winograd(torch.randn(6, 4, 3, 3), torch.randn(6))(torch.zeros(0, 4, 7, 9)).shape == (0, 6, 7, 9)
+    conv, none = Winograd(torch.randn(6, 4, 3, 3), torch.randn(6), torch.Size((2, 4, 7, 9))), torch.zeros(0, 4, 7, 9)
+    assert conv(none).shape == (0, 6, 7, 9)
+    assert conv.added(none, torch.zeros(0, 6, 7, 9), relu=True).shape == (0, 6, 7, 9)

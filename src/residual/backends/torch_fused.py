@@ -1,19 +1,23 @@
 """A convolution for inference, with batch norm folded into it, and ReLU and an addition done before its result leaves the registers.
 
-On a CPU that is oneDNN's, which PyTorch's own compiler calls too. PyTorch keeps it private, so it is tried once on a small case, and a
-plain convolution stands in where it fails.
+On a CPU that is oneDNN's. PyTorch keeps it private, so it is tried once on a small case, and a plain convolution stands in where it fails.
 """
 
 from functools import cache
+from threading import Lock
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from residual.backends import torch_onednn as onednn
 from residual.backends import torch_winograd as winograd
+from residual.backends.torch_onednn import Places
 from residual.layers import Conv
 
 _ROWS = 2**18  # weights that are folded together: their float64 copies are all that folding takes besides the result
+
+_PACKING = Lock()  # threads may share a form
 
 
 class Convolution:
@@ -21,7 +25,7 @@ class Convolution:
 
     def __init__(self, layer: Conv, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self.bias, self.scale = weight, None if bias is None else bias.double(), weight.new_ones(len(weight)).double()
-        self.stride, self.padding, self.groups = [layer.stride] * 2, [layer.padding] * 2, layer.groups
+        self.places = Places(padding=(layer.padding,) * 2, stride=(layer.stride,) * 2, groups=layer.groups)
         self.relu, self.fused, self.packed = False, False, False
         self.expected = 0  # pictures at a time; 0: as many as come first
         self.tiled: winograd.Winograd | None = None
@@ -41,16 +45,12 @@ class Convolution:
 
     def __call__(self, x: Tensor) -> Tensor:
         if not self.fused:
-            y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, 1, self.groups)
+            y = F.conv2d(x, self.weight, self.bias, self.places.stride, self.places.padding, 1, self.places.groups)
             return y.relu_() if self.relu else y
         self._pack(x)
         if self.tiled is not None:
-            y = self.tiled(x)
-            return y.relu_() if self.relu else y
-        found: Tensor = torch.ops.mkldnn._convolution_pointwise.default(
-            x, self.weight, self.bias, self.padding, self.stride, [1, 1], self.groups, "relu" if self.relu else "none", [], None
-        )
-        return found
+            return self.tiled(x, relu=self.relu)
+        return onednn.convolved(x, self.weight, self.bias, self.places, relu=self.relu)
 
     def added(self, x: Tensor, other: Tensor, *, relu: bool) -> Tensor:
         """conv(x) + other, which is overwritten, and its ReLU."""
@@ -59,27 +59,24 @@ class Convolution:
             return y.relu_() if relu else y
         self._pack(x)
         if self.tiled is not None:
-            y = other.add_(self.tiled(x))
-            return y.relu_() if relu else y
-        found: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
-            other, x, self.weight, self.bias, self.padding, self.stride, [1, 1], self.groups,
-            "add", 1.0, "relu" if relu else None, [], None,
-        )  # fmt: skip
-        return found
+            return self.tiled.added(x, other, relu=relu)
+        return onednn.convolved_onto(other, x, self.weight, self.bias, self.places, relu=relu)
 
     def _pack(self, x: Tensor) -> None:
         """Lays the weight out, once, as is fastest for the first shape it sees; others are right too."""
         if self.packed:
             return
-        plain = self.weight.shape[2:] == (3, 3) and (*self.stride, *self.padding, self.groups) == (1, 1, 1, 1, 1)
-        shape = torch.Size((self.expected or len(x), *x.shape[1:]))
-        if plain and x.dtype == torch.float32 and winograd.pays(self.weight, shape):
-            self.tiled, self.weight = winograd.Winograd(self.weight, self.bias), torch.empty(0)
+        with _PACKING:
+            if not self.packed:
+                self._packed_for(torch.Size((self.expected or len(x), *x.shape[1:])))
+                self.packed = True
+
+    def _packed_for(self, shape: torch.Size) -> None:
+        plain = self.weight.shape[2:] == (3, 3) and self.places == Places(padding=(1, 1))
+        if plain and self.weight.dtype == torch.float32 and winograd.pays(self.weight, shape):
+            self.tiled, self.weight = winograd.Winograd(self.weight, self.bias, shape), torch.empty(0)
         else:
-            self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(  # type: ignore[call-arg]
-                self.weight.to_mkldnn(), self.padding, self.stride, [1, 1], self.groups, shape
-            )
-        self.packed = True
+            self.weight = onednn.laid_out(self.weight, self.places, shape)
 
 
 @cache

@@ -4,21 +4,18 @@ It is a snapshot beside the model, which does not change. On a CPU a large batch
 out is still in the cache when the next one reads it: all at once is slower, not faster.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
-from math import prod
-from threading import Lock
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules import module as hooks
 
+from residual.backends.allocator import blocks_apart
 from residual.backends.torch import ResidualNet
 from residual.backends.torch_fused import Convolution, fused_works
-from residual.cost import network_cost
+from residual.backends.torch_parts import LAST, Form, Parts, Step, parts, through
 from residual.layers import (
     AvgPool,
     Block,
@@ -34,11 +31,6 @@ from residual.layers import (
     SqueezeExcite,
 )
 
-Step = Callable[[Tensor], Tensor]
-_LAST = torch.channels_last
-_HEAVY = 8e6  # bytes of weights from which they are laid out by themselves, for which oneDNN must prepare itself for one picture too
-_CACHED = 26e6  # bytes of a part's largest layer on a CPU; a quarter and twice as much were slower (docs/performance.md)
-
 
 def inference_form(model: ResidualNet, *, half: bool = False) -> Step:
     """Logits (N x classes, float32) of pictures N C H W on the model's device, those of `model` in evaluation mode to float32 rounding.
@@ -52,17 +44,18 @@ def inference_form(model: ResidualNet, *, half: bool = False) -> Step:
     network, device = model.plan, next(model.parameters()).device
     dtype = torch.bfloat16 if half else torch.float32
     maker = _maker(model, dtype)
-    with torch.inference_mode():
-        stem, rest = maker.chain(network.stem), (*map(maker.block, network.blocks()), *maker.chain(network.head))
+    with torch.inference_mode(), blocks_apart():
+        steps: tuple[Step, ...] = (
+            partial(through, maker.chain(network.stem)),
+            *map(maker.block, network.blocks()),
+            *maker.chain(network.head),
+        )
 
     @cache
-    def together(height: int, width: int) -> tuple[int, int]:
-        rows, names, least = network_cost(network, (height, width)).rows, {layer.name for layer in network.stem}, torch.get_num_threads()
-        largest = [max(prod(row.output) for row in found) * dtype.itemsize for found in ([r for r in rows if r.name in names], rows)]
-        return max(int(_CACHED / 4 / largest[0]), least), max(int(_CACHED / largest[1]), least)
+    def sizes(height: int, width: int) -> Parts:
+        return parts(network, (height, width), dtype.itemsize)
 
-    heavy = sum(convolution.weight.nbytes for convolution in maker.made) >= _HEAVY
-    return _Form(stem=stem, rest=rest, dtype=dtype, together=together if device.type == "cpu" else None, made=maker.made if heavy else [])
+    return Form(steps=steps, dtype=dtype, sizes=sizes if device.type == "cpu" else None, made=maker.made)
 
 
 def folded_layers(model: ResidualNet, layers: tuple[Layer, ...], *, half: bool) -> Step:
@@ -70,52 +63,12 @@ def folded_layers(model: ResidualNet, layers: tuple[Layer, ...], *, half: bool) 
     dtype = torch.bfloat16 if half else torch.float32
     with torch.inference_mode():
         steps = _maker(model, dtype).chain(layers)
-    return lambda x: _through(steps, x.to(dtype).contiguous(memory_format=_LAST))
+    return lambda x: through(steps, x.to(dtype).contiguous(memory_format=LAST))
 
 
 def _maker(model: ResidualNet, dtype: torch.dtype) -> "_Maker":
     cpu = next(model.parameters()).device.type == "cpu"
     return _Maker(tensors=model.state_dict(), dtype=dtype, fused=cpu and bool(torch.backends.mkldnn.enabled) and fused_works(dtype))
-
-
-@dataclass(kw_only=True)
-class _Form:
-    """The steps done for parts of so many pictures as `together` says for their height and width, or for all at once.
-
-    Attributes:
-        together: pictures that go through the stem, which puts out the largest layers of nets for large pictures; and through the rest.
-        made: all convolutions of a net with large weights, until these are laid out.
-    """
-
-    stem: tuple[Step, ...]
-    rest: tuple[Step, ...]
-    dtype: torch.dtype
-    together: Callable[[int, int], tuple[int, int]] | None
-    made: list[Convolution]
-    lock: Any = field(default_factory=Lock)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        with torch.inference_mode():
-            few, many = self.together(x.shape[2], x.shape[3]) if self.together else (max(len(x), 1),) * 2
-            if self.together:
-                self._lay_out(x[:1], min(many, len(x)))
-            return _joined([_through(self.rest, self._begun(part, few)) for part in torch.split(x, many)])
-
-    def _begun(self, part: Tensor, few: int) -> Tensor:
-        return _joined([_through(self.stem, piece.to(self.dtype).contiguous(memory_format=_LAST)) for piece in torch.split(part, few)])
-
-    def _lay_out(self, one: Tensor, count: int) -> None:
-        """All weights laid out by way of one picture, once: between the activations of `count` they would leave holes in the memory."""
-        with self.lock:
-            if self.made and count:
-                for convolution in self.made:
-                    convolution.expected = count
-                _through(self.rest, self._begun(one, 1))
-                self.made = []
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _as_it_is(model: nn.Module, half: bool, x: Tensor) -> Tensor:
@@ -182,15 +135,15 @@ class _Sum:
     after: tuple[Step, ...]
 
     def __call__(self, x: Tensor) -> Tensor:
-        x = _through(self.before, x)
-        other = _through(self.shortcut, x).contiguous(memory_format=_LAST)
-        y, last = _through(self.branch[:-1], x), self.branch[-1]
+        x = through(self.before, x)
+        other = through(self.shortcut, x).contiguous(memory_format=LAST)
+        y, last = through(self.branch[:-1], x), self.branch[-1]
         if isinstance(last, Convolution) and not last.relu:
             y = last.added(y, other, relu=self.relu)  # nobody reads x any more, so that it may be overwritten
         else:
             y = last(y).add_(other)
             y = y.relu_() if self.relu else y
-        return _through(self.after, y)
+        return through(self.after, y)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +174,7 @@ class _Maker:
 
     def block(self, block: Block) -> Step:
         if block.shortcut is None:
-            return partial(_through, self.chain((*block.before, *block.branch, *block.after)))
+            return partial(through, self.chain((*block.before, *block.branch, *block.after)))
         relu = bool(block.after) and isinstance(block.after[0], Relu)
         return _Sum(
             before=self.chain(block.before), branch=self.chain(block.branch), shortcut=self.chain(block.shortcut),
@@ -261,12 +214,6 @@ class _Maker:
                 return partial(_squeeze_excite, (first, second), tuple(biases))
             case Dropout():
                 return _same
-
-
-def _through(steps: tuple[Step, ...], x: Tensor) -> Tensor:
-    for step in steps:
-        x = step(x)
-    return x
 
 
 def _same(x: Tensor) -> Tensor:

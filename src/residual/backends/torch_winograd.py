@@ -5,19 +5,23 @@ The transforms are two products of their own. Lavin and Gray 2016, "Fast Algorit
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from residual.backends import torch_onednn as onednn
+
 _TILE, _STEP = 6, 4  # places of a tile of the input and of the output
-_PART = 200  # tiles that are transformed together
+_PART = 128  # tiles that are transformed together
 _CHANNELS, _TILES = 128, 32  # from which the products are worth the transforms
 _WEIGHTS = 2**17  # of a place, up to which they are: four times as much memory is read as for the convolution
 _INPUT = torch.tensor([[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
                        [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]], dtype=torch.float64)  # fmt: skip
 _WEIGHT = torch.tensor([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float64) / 24
 _OUTPUT = torch.tensor([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], dtype=torch.float64)
+_BY_PLACE = onednn.Places(groups=_TILE**2)
 _CONSTANT = _TILE + 1  # what is added to this product of a tile is added to all its 16 places: the second column of _OUTPUT is ones
 
 
@@ -35,42 +39,93 @@ def pays(weight: Tensor, shape: torch.Size) -> bool:
 
 
 class Winograd:
-    """conv(x) + bias for stride 1 and padding 1; `weight` is D C 3 3."""
+    """conv(x) + bias for stride 1 and padding 1; `weight` is D C 3 3, `shape` N C H W as it will mostly be.
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.before, by_place, self.after = (torch.kron(side, side).to(weight.dtype) for side in (_INPUT, _WEIGHT, _OUTPUT))
-        self.weight = (by_place @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(_TILE**2, *weight.shape[1::-1])  # 36 C D
-        self.bias = bias
+    The products of the 36 places are one 1x1 convolution in 36 groups, whose pixels are the tiles: oneDNN's, with its weights laid out
+    before, in float32, PyTorch's otherwise.
+    """
 
-    def __call__(self, x: Tensor) -> Tensor:  # N C H W -> N D H W, channels last
-        down, across = tiles(*x.shape[2:])
-        parts = torch.split(x, max(1, _PART // (down * across)))  # their tiles take nine times the memory of the pictures
-        with _exactly():
-            return self._of(x) if len(parts) == 1 else torch.cat([self._of(part) for part in parts])
+    def __init__(self, weight: Tensor, bias: Tensor | None, shape: torch.Size) -> None:
+        dtype, (self.width, channels) = weight.dtype, weight.shape[:2]
+        self.before, by_place, self.after = (torch.kron(side, side).to(dtype) for side in (_INPUT, _WEIGHT, _OUTPUT))
+        self.weight = (by_place @ weight.permute(2, 3, 0, 1).reshape(9, -1)).view(-1, channels, 1, 1)  # 36*D C 1 1
+        self.bias = None
+        if bias is not None:
+            self.bias = bias.new_zeros(_TILE**2, self.width)
+            self.bias[_CONSTANT] = bias
+            self.bias = self.bias.flatten()
+        self.tiles = min(shape[0], _together(shape)) * prod(tiles(*shape[2:]))
+        self.fused = dtype == torch.float32 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        if self.fused:
+            self.weight = onednn.laid_out(self.weight, _BY_PLACE, torch.Size((1, _TILE**2 * channels, 1, self.tiles)))
 
-    def _of(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, *, relu: bool = False) -> Tensor:  # N C H W -> N D H W, channels last
+        found = x.new_empty(len(x), *x.shape[2:], self.width)
+        for part, into in _parts(x, found):
+            if relu:
+                torch.clamp_min(self._of(part), 0, out=into)
+            else:
+                into.copy_(self._of(part))
+        return found.permute(0, 3, 1, 2)
+
+    def added(self, x: Tensor, other: Tensor, *, relu: bool) -> Tensor:
+        """What it makes of x, plus `other`, which is overwritten, and its ReLU."""
+        for part, onto in _parts(x, other):
+            onto.permute(0, 2, 3, 1).add_(self._of(part))
+            if relu:
+                onto.relu_()
+        return other
+
+    def _of(self, x: Tensor) -> Tensor:  # N C H W -> N H W D
         count, channels, height, width = x.shape
         down, across = tiles(height, width)
-        x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, across * _STEP + 1 - width, 1, down * _STEP + 1 - height))
-        picture, row, place, _ = x.stride()
-        shape = (count, down, across, _TILE, _TILE, channels)
-        parts = x.as_strided(shape, (picture, _STEP * row, _STEP * place, row, place, 1)).reshape(count * down * across, _TILE**2, channels)
-        y = torch.bmm((self.before @ parts).transpose(0, 1), self.weight)  # 36 tiles D
-        if self.bias is not None:
-            y[_CONSTANT] += self.bias
-        y = (self.after @ y.transpose(0, 1)).view(count, down, across, _STEP, _STEP, self.weight.shape[2]).transpose(2, 3)
-        return y.reshape(count, down * _STEP, across * _STEP, self.weight.shape[2])[:, :height, :width].contiguous().permute(0, 3, 1, 2)
+        with _exactly():
+            x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, across * _STEP + 1 - width, 1, down * _STEP + 1 - height))
+            picture, row, place, _ = x.stride()
+            overlapping = x.as_strided((count, down, across, _TILE, _TILE, channels), (picture, _STEP * row, _STEP * place, row, place, 1))
+            y = self._products(overlapping.reshape(count * down * across, _TILE**2, channels))
+            y = (self.after @ y).view(count, down, across, _STEP, _STEP, self.width).transpose(2, 3)
+        return y.reshape(count, down * _STEP, across * _STEP, self.width)[:, :height, :width]
+
+    def _products(self, x: Tensor) -> Tensor:  # tiles 36 C -> tiles 36 D
+        """Always of so many tiles as the weights were laid out for: for other numbers they would be again, each time."""
+        parts = []
+        for part in torch.split(x, self.tiles):
+            missing = self.tiles - len(part)
+            y = self.before @ (F.pad(part, (0, 0, 0, 0, 0, missing)) if missing else part)
+            y = self._by_place(y.view(1, 1, self.tiles, -1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            parts.append(y.reshape(self.tiles, _TILE**2, self.width)[: len(part)])
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _by_place(self, x: Tensor) -> Tensor:  # 1 36*C 1 tiles -> 1 36*D 1 tiles
+        if self.fused:
+            return onednn.convolved(x, self.weight, self.bias, _BY_PLACE)
+        return F.conv2d(x, self.weight, self.bias, groups=_TILE**2)
+
+
+def _together(shape: torch.Size) -> int:
+    """Pictures whose tiles, which take nine times their memory, are done together."""
+    return max(1, _PART // prod(tiles(*shape[2:])))
+
+
+def _parts(x: Tensor, other: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Both in so many pictures at a time."""
+    for start in range(0, len(x), step := _together(x.shape)):
+        yield x[start : start + step], other[start : start + step]
 
 
 @contextmanager
 def _exactly() -> Iterator[None]:
     """A scope in which products of float32 are such, whatever the user allows elsewhere: the transforms magnify what is rounded."""
-    allowed = torch.get_float32_matmul_precision()
-    if allowed != "highest":
-        torch.set_float32_matmul_precision("highest")
+    products = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    allowed = products.fp32_precision
+    if allowed in ("none", "ieee"):
+        allowed = None
+    else:
+        products.fp32_precision = "ieee"
     try:
         with torch.autocast("cpu", enabled=False):
             yield
     finally:
-        if allowed != "highest":
-            torch.set_float32_matmul_precision(allowed)
+        if allowed:
+            products.fp32_precision = allowed

@@ -17,6 +17,7 @@ import torch
 from residual.architecture import Architecture, architecture_from
 from residual.backends import backend_of, check_backend, open_backend
 from residual.backends import torch as pytorch
+from residual.backends.allocator import memory_kept
 from residual.backends.limits import check_recipe
 from residual.backends.torch_training import training_form
 from residual.data import Source, look, open_source
@@ -25,7 +26,6 @@ from residual.preprocessing import Preprocessing, preprocessing_from
 from residual.recipe import EpochEnd, Recipe, adjusted
 from residual.runs import MODEL_FILE, Run, as_json, new_folder, open_run
 from residual.training import checkpoint, portable
-from residual.training.allocator import memory_kept
 from residual.training.choose import Choice, choose
 from residual.training.evaluation import Evaluation, evaluate_run
 from residual.training.feed import Normaliser, in_time

@@ -1,4 +1,4 @@
-"""Keeps a training's memory in the process while it trains.
+"""Where the memory of a training stays, and that of a net's weights.
 
 The GNU C library asks the system for every large block anew and hands it back when it is freed, so that each step's activations are
 zeroed, page by page, again: a fifth of the time of ResNet-18 at 96x96 on two cores (docs/performance.md).
@@ -12,29 +12,53 @@ from contextlib import contextmanager
 
 _TRIM, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # mallopt(3)
 _LARGEST = 32 * 2**20  # the highest threshold from which blocks are the system's; where glibc's own adjustment ends
+_APART = 2**18
+_kept = False  # whether memory is kept now
 
 
 @contextmanager
 def memory_kept() -> Iterator[None]:
     """Inside, freed memory stays for the next step; afterwards it is handed back. Without effect where malloc is not the GNU C library's,
     and where the user has set it by the environment (`MALLOC_...`, `GLIBC_TUNABLES`)."""
-    mallopt = None if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ) else _mallopt()
+    global _kept
+    mallopt = _mallopt()
     if mallopt is None:
         yield
         return
     mallopt(_MMAP_MAX, 0)
     mallopt(_TRIM, -1)  # never
+    before, _kept = _kept, True
     try:
         yield
     finally:
+        _kept = before
         mallopt(_MMAP_MAX, 65536)
-        mallopt(_MMAP_THRESHOLD, _LARGEST)
-        mallopt(_TRIM, 2 * _LARGEST)
+        _as_usual(mallopt)
         ctypes.CDLL(None).malloc_trim(0)
 
 
+@contextmanager
+def blocks_apart() -> Iterator[None]:
+    """Inside, each block of a quarter MiB and more is the system's, to which it goes back at once when it is freed: for what is made and
+    stays, or soon goes, that it leaves no holes between what comes later. Without effect in `memory_kept`, and where that has none."""
+    mallopt = None if _kept else _mallopt()
+    if mallopt is None:
+        yield
+        return
+    mallopt(_MMAP_THRESHOLD, _APART)
+    try:
+        yield
+    finally:
+        _as_usual(mallopt)
+
+
+def _as_usual(mallopt: "ctypes._NamedFuncPointer") -> None:
+    mallopt(_MMAP_THRESHOLD, _LARGEST)
+    mallopt(_TRIM, 2 * _LARGEST)
+
+
 def _mallopt() -> "ctypes._NamedFuncPointer | None":
-    if platform.libc_ver()[0] != "glibc":
+    if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ) or platform.libc_ver()[0] != "glibc":
         return None
     try:
         return ctypes.CDLL(None).mallopt
