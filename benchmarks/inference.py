@@ -239,6 +239,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--within", choices=PEERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if min(options.rounds, options.repeat, options.processes) < 1:
+        parser.error("--rounds, --repeat and --processes must be at least 1.")
     warnings.simplefilter("ignore")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     if options.within:

@@ -9,13 +9,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from residual.backends import torch as backend
-from residual.backends import torch_convolution
+from residual.backends import torch_convolution, torch_ways
 from residual.backends.torch_convolution import Conv2d, in_layout
 from residual.backends.torch_ways import Dense, joined, parted, side_by_side, way_of
 from residual.plan import plan
 from residual.variants import architecture
 
 ROUNDING = 2**-6  # of the largest value; bfloat16 keeps 8 bits
+
+
+@pytest.fixture(autouse=True)
+def matrix_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every way is tried, whatever this processor is."""
+    monkeypatch.setattr(torch_ways, "AMX", True)
 
 
 def results(conv: nn.Conv2d, x: Tensor, *, half: bool) -> tuple[Tensor, Tensor, Tensor, Any]:
@@ -115,6 +121,13 @@ def way(conv: Conv2d, side: int, *, half: bool = True) -> str:
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         made = conv(x).grad_fn
     return made.way.__name__ if made.name() == "_ByBackward" else ""
+
+
+@pytest.mark.parametrize(("amx", "wanted"), [(True, "Joined"), (False, "")])
+def test_rows_are_joined_for_a_matrix_unit_or_a_stride(amx: bool, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_ways, "AMX", amx)
+    assert way(Conv2d(32, 64, 3, padding=1, bias=False), 12) == wanted
+    assert way(Conv2d(32, 64, 3, 2, padding=1, bias=False), 16) == "Joined"
 
 
 def test_it_stands_aside_where_a_convolution_is_as_fast() -> None:

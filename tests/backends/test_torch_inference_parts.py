@@ -1,13 +1,16 @@
 """What goes through the fast form at a time: so little that it takes no more memory than it must, and gives the same answers."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from residual.backends import torch_fused, torch_parts
+from residual.backends import torch_fused, torch_inference, torch_parts, torch_winograd
 from residual.backends.torch_fused import Convolution, fused_works
 from residual.backends.torch_inference import inference_form
 from residual.backends.torch_parts import Parts, parts
@@ -49,7 +52,8 @@ def test_large_weights_are_laid_out_by_way_of_one_picture(monkeypatch: pytest.Mo
     for _ in range(2):
         assert_close(form(x), native(model, x))
     convolutions, before = sum(isinstance(module, nn.Conv2d) for module in model.modules()), 1 + 3  # the stem's and the first block's
-    few, many = ((1, min(count, MANY)),) * 2 if heavy else ((min(count, 2), 0), (min(count, MANY), 0))
+    few, many = min(count, 2), -(-count // -(-count // MANY))
+    few, many = ((1, few), (1, min(count, MANY))) if heavy else ((few, 0), (many, 0))
     assert seen == [few] * before + [many] * (convolutions - before)
 
 
@@ -61,8 +65,8 @@ def test_the_first_steps_see_few_pictures_at_a_time(monkeypatch: pytest.MonkeyPa
     form(x)
     monkeypatch.setattr(torch_parts, "through", lambda steps, x: (taken.append((len(steps), len(x))), through(steps, x))[1])
     assert_close(form(x), native(model, x))
-    assert [count for steps, count in taken if steps == 2] == [2] * MANY + [2, 1]
-    assert [count for steps, count in taken if steps > 2] == [MANY, MANY, 3]
+    assert [count for steps, count in taken if steps == 2] == [2] * 17 + [1]
+    assert [count for steps, count in taken if steps > 2] == [12, 12, 11], "as equal as they can be"
 
 
 @pytest.mark.parametrize(
@@ -76,12 +80,17 @@ def test_the_first_steps_see_few_pictures_at_a_time(monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_parts_are_sized_by_the_largest_layers(variant: str, size: int, itemsize: int, wanted: Parts) -> None:
-    assert parts(plan(architecture(variant)), (size, size), itemsize) == wanted
+    assert parts(plan(architecture(variant)), (size, size), itemsize, 1) == wanted
 
 
 def test_every_thread_has_a_picture() -> None:
-    torch.set_num_threads(3)
-    assert parts(plan(architecture("resnet50")), (1024, 1024), 4) == Parts(5, 3, 3)
+    assert parts(plan(architecture("resnet50")), (1024, 1024), 4, 3) == Parts(5, 3, 3)
+
+
+def test_the_number_of_threads_may_change() -> None:
+    form: Any = inference_form(made(STEM))
+    assert form.sizes(1024, 1024, 7).few == 7
+    assert form.sizes(1024, 1024, 8).few == 8
 
 
 @pytest.mark.parametrize("rows", [1, 100, 2**18])
@@ -96,11 +105,35 @@ def test_weights_are_folded_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch, ro
     assert_close(form(x), wanted)
 
 
-def test_threads_may_share_a_form_from_the_first_call_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_parts, "_HEAVY", 0)
+@pytest.mark.parametrize("heavy", [True, False])
+def test_threads_may_share_a_form_from_the_first_call_on(monkeypatch: pytest.MonkeyPatch, heavy: bool) -> None:
+    """Winograd's convolutions too, whose weights take the place of others."""
+    monkeypatch.setattr(torch_parts, "_HEAVY", 0 if heavy else 1e9)
+    monkeypatch.setattr(torch_winograd, "_CHANNELS", 1)
+    monkeypatch.setattr(torch_winograd, "_TILES", 1)
     for _ in range(5):
         model, x = made(STEM), pictures(STEM, 4)
         form, wanted = inference_form(model), native(model, x)
         with ThreadPoolExecutor(4) as pool:
             for found in pool.map(form, [x] * 8):
                 assert_close(found, wanted)
+
+
+def test_weights_are_made_and_laid_out_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered = list[str]()
+
+    @contextmanager
+    def noted(name: str) -> Iterator[None]:
+        entered.append(name)
+        yield
+
+    monkeypatch.setattr(torch_inference, "blocks_apart", lambda: noted("made"))
+    monkeypatch.setattr(torch_parts, "blocks_apart", lambda: noted("laid out"))
+    monkeypatch.setattr(torch_parts, "_HEAVY", 0)
+    form = inference_form(made(STEM))
+    assert entered == ["made"]
+    if not fused_works(torch.float32):
+        pytest.skip("without oneDNN's fused convolutions no weights are laid out")
+    for _ in range(2):
+        form(pictures(STEM))
+    assert entered == ["made", "laid out", "laid out"], "once for the steps of few pictures, once for those of many"

@@ -1,5 +1,6 @@
 """Winograd's convolution gives what a convolution gives, within whole nets too, and is taken only where it pays."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -16,16 +17,25 @@ from residual.plan import plan
 from residual.reference import forward as reference
 from tests.nets import DISTINCT, images, random_weights
 
+KINDS = [torch.float64, torch.float32]  # of the first the products are PyTorch's convolution, of the second oneDNN's
+pytestmark = pytest.mark.skipif(not fused_works(torch.float32), reason="without oneDNN's fused convolutions it is not taken")
 
+
+def near(found: torch.Tensor, wanted: torch.Tensor) -> bool:
+    """Of the largest value, as in `test_float32_keeps_its_precision`."""
+    return bool((found.double() - wanted).abs().max() <= (1e-12 if found.dtype == torch.float64 else 2e-5) * wanted.abs().max())
+
+
+@pytest.mark.parametrize("dtype", KINDS)
 @pytest.mark.parametrize("shape", [(2, 5, 7, 9), (1, 3, 4, 4), (3, 4, 14, 13), (2, 1, 1, 1), (1, 2, 3, 17), (1, 4, 28, 28)])
 @pytest.mark.parametrize("last", [True, False])
 @pytest.mark.parametrize("biased", [True, False])
-def test_it_gives_what_a_convolution_gives(shape: tuple[int, int, int, int], last: bool, biased: bool) -> None:
+def test_it_gives_what_a_convolution_gives(shape: tuple[int, int, int, int], last: bool, biased: bool, dtype: torch.dtype) -> None:
     stream = torch.Generator().manual_seed(0)
     x, weight, bias = (torch.randn(size, generator=stream, dtype=torch.float64) for size in (shape, (6, shape[1], 3, 3), (6,)))
     x = x.contiguous(memory_format=torch.channels_last) if last else x
-    found = Winograd(weight, bias if biased else None, x.shape)(x)
-    assert torch.allclose(found, F.conv2d(x, weight, bias if biased else None, padding=1), rtol=0, atol=1e-12)
+    found = Winograd(weight.to(dtype), bias.to(dtype) if biased else None, x.shape)(x.to(dtype))
+    assert near(found, F.conv2d(x, weight, bias if biased else None, padding=1))
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -94,7 +104,6 @@ def test_other_convolutions_are_left_alone(changes: dict[str, int], dtype: torch
     assert (y - exact).abs().max() <= (0.02 if dtype == torch.bfloat16 else 2e-5) * exact.abs().max()
 
 
-@pytest.mark.skipif(not fused_works(torch.float32), reason="without oneDNN the fast form leaves convolutions as they are")
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "preact_resnet50", "cifar_resnet20", "resnet18_d2l", "se_resnet50"])
 def test_whole_nets_equal_the_reference(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Additions, ReLUs and other sizes of pictures and of batches after the first too."""
@@ -112,52 +121,89 @@ def test_whole_nets_equal_the_reference(name: str, monkeypatch: pytest.MonkeyPat
     assert taken
 
 
-@pytest.mark.parametrize("precision", ["highest", "medium", "newer"])
+CHILDREN = [torch.backends.mkldnn.conv, torch.backends.mkldnn.matmul]  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def settings() -> Iterator[None]:
+    yield
+    for setting in (torch.backends, torch.backends.mkldnn, *CHILDREN):
+        setting.fp32_precision = "none"
+    torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("allow", ["highest", "medium", "conv", "matmul", "mkldnn", "all"])
 @pytest.mark.parametrize("half", [False, True])
-def test_its_products_are_exact_whatever_is_allowed_around_it(precision: str, half: bool) -> None:
-    """ "newer" is the setting that PyTorch's documentation now asks for, after which the older one cannot be asked."""
+def test_its_products_are_exact_whatever_is_allowed_around_it(allow: str, half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the older setting or the newer ones, of which one hands down to the next. Not every processor rounds where it may, so that what
+    is allowed inside is looked at too."""
     stream = torch.Generator().manual_seed(0)
     x = torch.randn(4, 128, 9, 9, generator=stream)
-    conv = Winograd(torch.randn(16, 128, 3, 3, generator=stream), None, x.shape)
-    wanted, products = conv(x), torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    if precision == "newer":
-        products.fp32_precision = "bf16"
+    conv, inside, grouped = Winograd(torch.randn(16, 128, 3, 3, generator=stream), None, x.shape), [], Winograd._grouped
+    wanted = conv(x)
+    monkeypatch.setattr(Winograd, "_grouped", lambda self, x: (inside.extend(c.fp32_precision for c in CHILDREN), grouped(self, x))[1])
+    if allow in ("highest", "medium"):
+        torch.set_float32_matmul_precision(allow)
     else:
-        torch.set_float32_matmul_precision(precision)
-    before = products.fp32_precision
-    try:
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            assert torch.equal(conv(x), wanted)
-        assert products.fp32_precision == before
-    finally:
-        products.fp32_precision = "none"
-        torch.set_float32_matmul_precision("highest")
+        newer = dict(zip(("conv", "matmul", "mkldnn", "all"), (*CHILDREN, torch.backends.mkldnn, torch.backends), strict=True))
+        newer[allow].fp32_precision = "bf16"  # type: ignore[attr-defined]
+    before = [child.fp32_precision for child in CHILDREN]
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        assert torch.equal(conv(x), wanted)
+    assert set(inside) <= {"ieee", "none"}
+    assert [child.fp32_precision for child in CHILDREN] == before
+    if allow == "mkldnn":  # what was handed down has not become their own
+        torch.backends.mkldnn.fp32_precision = "ieee"  # type: ignore[attr-defined]
+        assert [child.fp32_precision for child in CHILDREN] == ["ieee"] * 2
 
 
+@pytest.mark.usefixtures("settings")
+def test_the_last_of_several_threads_gives_back_what_is_allowed() -> None:
+    CHILDREN[1].fp32_precision = "bf16"
+    first, second = torch_winograd._exactly(), torch_winograd._exactly()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert CHILDREN[1].fp32_precision == "ieee"
+    second.__exit__(None, None, None)
+    assert CHILDREN[1].fp32_precision == "bf16"
+
+
+@pytest.mark.parametrize("dtype", KINDS)
 @pytest.mark.parametrize("shape", [(1, 3, 7, 8), (3, 3, 7, 8), (11, 3, 7, 8), (2, 3, 30, 30), (1, 3, 3, 3)])
 def test_products_are_always_of_as_many_tiles_as_the_weights_were_laid_out_for(
-    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int, int, int]
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int, int, int], dtype: torch.dtype
 ) -> None:
     """oneDNN would lay them out again for another number, in each call. Here for two pictures of four tiles."""
-    seen, by_place = list[int](), Winograd._by_place
-    monkeypatch.setattr(Winograd, "_by_place", lambda self, x: (seen.append(x.shape[3]), by_place(self, x))[1])
-    weight, bias = torch.randn(6, 3, 3, 3, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
-    conv, x = Winograd(weight, bias, torch.Size((2, 3, 7, 8))), torch.randn(shape, dtype=torch.float64)
-    assert torch.allclose(conv(x), F.conv2d(x, weight, bias, padding=1), rtol=0, atol=1e-12)
+    seen, grouped = list[int](), Winograd._grouped
+    monkeypatch.setattr(Winograd, "_grouped", lambda self, x: (seen.append(x.shape[3]), grouped(self, x))[1])
+    weight, bias, x = (torch.randn(size, dtype=torch.float64) for size in ((6, 3, 3, 3), (6,), shape))
+    conv = Winograd(weight.to(dtype), bias.to(dtype), torch.Size((2, 3, 7, 8)))
+    assert near(conv(x.to(dtype)), F.conv2d(x, weight, bias, padding=1))
     assert set(seen) == {8}
 
 
+def test_they_are_never_of_more_tiles_than_belong_together() -> None:
+    assert Winograd(torch.randn(6, 3, 3, 3), None, torch.Size((2, 3, 128, 128))).rows == 128
+
+
+@pytest.mark.parametrize("dtype", KINDS)
 @pytest.mark.parametrize("shape", [(3, 5, 7, 9), (2, 5, 8, 8)])
 @pytest.mark.parametrize("relu", [True, False])
-def test_an_addition_goes_into_what_is_added_to(shape: tuple[int, int, int, int], relu: bool) -> None:
+@pytest.mark.parametrize("most", [128, 6, 1])
+def test_an_addition_goes_into_what_is_added_to(
+    shape: tuple[int, int, int, int], relu: bool, most: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_winograd, "_PART", most)
     x, weight = torch.randn(shape, dtype=torch.float64), torch.randn(6, 5, 3, 3, dtype=torch.float64)
-    other = torch.randn(shape[0], 6, *shape[2:], dtype=torch.float64).contiguous(memory_format=torch.channels_last)
-    exact, conv = F.conv2d(x, weight, padding=1), Winograd(weight, None, x.shape)
+    other = torch.randn(shape[0], 6, *shape[2:], dtype=dtype).contiguous(memory_format=torch.channels_last)
+    exact, conv = F.conv2d(x, weight, padding=1), Winograd(weight.to(dtype), None, x.shape)
     wanted = exact + other
-    assert torch.allclose(conv(x, relu=relu), exact.relu() if relu else exact, rtol=0, atol=1e-12)
-    found = conv.added(x, other, relu=relu)
+    assert near(conv(x.to(dtype), relu=relu), exact.relu() if relu else exact)
+    found = conv.added(x.to(dtype), other, relu=relu)
     assert found is other
-    assert torch.allclose(other, wanted.relu() if relu else wanted, rtol=0, atol=1e-12)
+    assert near(other, wanted.relu() if relu else wanted)
 
 
 def test_no_pictures() -> None:

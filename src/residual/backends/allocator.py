@@ -9,47 +9,54 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 _TRIM, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # mallopt(3)
 _LARGEST = 32 * 2**20  # the highest threshold from which blocks are the system's; where glibc's own adjustment ends
 _APART = 2**18
-_kept = False  # whether memory is kept now
+_LOCK = Lock()  # of malloc's settings, which are the process's
+_keeping = 0  # scopes that keep memory now
 
 
 @contextmanager
 def memory_kept() -> Iterator[None]:
     """Inside, freed memory stays for the next step; afterwards it is handed back. Without effect where malloc is not the GNU C library's,
-    and where the user has set it by the environment (`MALLOC_...`, `GLIBC_TUNABLES`)."""
-    global _kept
+    and where the user has set it by the environment (`MALLOC_...`, `GLIBC_TUNABLES`). Scopes may overlap: the last one's end counts."""
+    global _keeping
     mallopt = _mallopt()
     if mallopt is None:
         yield
         return
-    mallopt(_MMAP_MAX, 0)
-    mallopt(_TRIM, -1)  # never
-    before, _kept = _kept, True
+    with _LOCK:
+        _keeping += 1
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM, -1)  # never
     try:
         yield
     finally:
-        _kept = before
-        mallopt(_MMAP_MAX, 65536)
-        _as_usual(mallopt)
-        ctypes.CDLL(None).malloc_trim(0)
+        with _LOCK:
+            _keeping -= 1
+            if not _keeping:
+                mallopt(_MMAP_MAX, 65536)
+                _as_usual(mallopt)
+                ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager
 def blocks_apart() -> Iterator[None]:
     """Inside, each block of a quarter MiB and more is the system's, to which it goes back at once when it is freed: for what is made and
-    stays, or soon goes, that it leaves no holes between what comes later. Without effect in `memory_kept`, and where that has none."""
-    mallopt = None if _kept else _mallopt()
-    if mallopt is None:
-        yield
-        return
-    mallopt(_MMAP_THRESHOLD, _APART)
+    stays, or soon goes, that it leaves no holes between what comes later. Afterwards blocks are the system's from where the GNU C library's
+    own adjustment would have ended, which has itself ended. Without effect in `memory_kept`, and where that has none."""
+    mallopt = _mallopt()
+    with _LOCK:
+        if mallopt is not None and not _keeping:
+            mallopt(_MMAP_THRESHOLD, _APART)
     try:
         yield
     finally:
-        _as_usual(mallopt)
+        with _LOCK:
+            if mallopt is not None and not _keeping:
+                _as_usual(mallopt)
 
 
 def _as_usual(mallopt: "ctypes._NamedFuncPointer") -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from residual.backends import torch_onednn as onednn
 from residual.backends import torch_winograd as winograd
-from residual.backends.torch_onednn import Places
+from residual.backends.torch_onednn import Window
 from residual.layers import Conv
 
 _ROWS = 2**18  # weights that are folded together: their float64 copies are all that folding takes besides the result
@@ -25,7 +25,7 @@ class Convolution:
 
     def __init__(self, layer: Conv, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self.bias, self.scale = weight, None if bias is None else bias.double(), weight.new_ones(len(weight)).double()
-        self.places = Places(padding=(layer.padding,) * 2, stride=(layer.stride,) * 2, groups=layer.groups)
+        self.window = Window(padding=(layer.padding,) * 2, stride=(layer.stride,) * 2, groups=layer.groups)
         self.relu, self.fused, self.packed = False, False, False
         self.expected = 0  # pictures at a time; 0: as many as come first
         self.tiled: winograd.Winograd | None = None
@@ -45,12 +45,12 @@ class Convolution:
 
     def __call__(self, x: Tensor) -> Tensor:
         if not self.fused:
-            y = F.conv2d(x, self.weight, self.bias, self.places.stride, self.places.padding, 1, self.places.groups)
+            y = F.conv2d(x, self.weight, self.bias, self.window.stride, self.window.padding, 1, self.window.groups)
             return y.relu_() if self.relu else y
         self._pack(x)
         if self.tiled is not None:
             return self.tiled(x, relu=self.relu)
-        return onednn.convolved(x, self.weight, self.bias, self.places, relu=self.relu)
+        return onednn.convolved(x, self.weight, self.bias, self.window, relu=self.relu)
 
     def added(self, x: Tensor, other: Tensor, *, relu: bool) -> Tensor:
         """conv(x) + other, which is overwritten, and its ReLU."""
@@ -60,7 +60,7 @@ class Convolution:
         self._pack(x)
         if self.tiled is not None:
             return self.tiled.added(x, other, relu=relu)
-        return onednn.convolved_onto(other, x, self.weight, self.bias, self.places, relu=relu)
+        return onednn.convolved_onto(other, x, self.weight, self.bias, self.window, relu=relu)
 
     def _pack(self, x: Tensor) -> None:
         """Lays the weight out, once, as is fastest for the first shape it sees; others are right too."""
@@ -72,11 +72,11 @@ class Convolution:
                 self.packed = True
 
     def _packed_for(self, shape: torch.Size) -> None:
-        plain = self.weight.shape[2:] == (3, 3) and self.places == Places(padding=(1, 1))
+        plain = self.weight.shape[2:] == (3, 3) and self.window == Window(padding=(1, 1))
         if plain and self.weight.dtype == torch.float32 and winograd.pays(self.weight, shape):
             self.tiled, self.weight = winograd.Winograd(self.weight, self.bias, shape), torch.empty(0)
         else:
-            self.weight = onednn.laid_out(self.weight, self.places, shape)
+            self.weight = onednn.laid_out(self.weight, self.window, shape)
 
 
 @cache
@@ -95,6 +95,11 @@ def fused_works(dtype: torch.dtype) -> bool:
                 added = conv.added(x.to(kind), other.to(kind, copy=True), relu=True)
                 conv.relu = True
                 answers.append([conv(x.to(kind)).float(), added.float()])
+            if dtype == torch.float32:
+                weight, x = (torch.randn(shape, generator=stream) for shape in ((16, 16, 3, 3), (2, 16, 5, 7)))
+                weight /= 100  # sums below 1, that rounding is below the tolerance
+                answers[0].append(winograd.Winograd(weight, bias, x.shape)(x))
+                answers[1].append(F.conv2d(x, weight, bias, padding=1))
     except (AttributeError, RuntimeError):
         return False
     tolerance = 1e-5 if dtype == torch.float32 else 0.1

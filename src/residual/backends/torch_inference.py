@@ -52,10 +52,10 @@ def inference_form(model: ResidualNet, *, half: bool = False) -> Step:
         )
 
     @cache
-    def sizes(height: int, width: int) -> Parts:
-        return parts(network, (height, width), dtype.itemsize)
+    def sizes(height: int, width: int, threads: int) -> Parts:
+        return parts(network, (height, width), dtype.itemsize, threads)
 
-    return Form(steps=steps, dtype=dtype, sizes=sizes if device.type == "cpu" else None, made=maker.made)
+    return Form(steps=steps, dtype=dtype, sizes=sizes if device.type == "cpu" else None, made=maker.made if maker.fused else [])
 
 
 def folded_layers(model: ResidualNet, layers: tuple[Layer, ...], *, half: bool) -> Step:

@@ -19,6 +19,9 @@ _LONG = 64  # places of the rows they are joined to
 _WORTH = 32 * 64  # input times output channels from which that is worth two copies
 _TINY, _NEAR = 4, 16  # places of an output and of an input up to which a whole picture is one row of a product
 _LARGE = 2**21  # numbers of that product's weights
+# Whether oneDNN's gradients of the weights run on a matrix unit, which wants long rows. Without it short ones are as fast, but for strides.
+_CAPABILITIES: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every PyTorch that we run on
+AMX = _CAPABILITIES.get("amx_bf16", False)
 
 
 class Geometry(NamedTuple):
@@ -53,7 +56,7 @@ def way_of(x: torch.Size, weight: torch.Size, stride: int, padding: int) -> tupl
         return Dense, at
     if count <= _FEW and before >= _MANY:
         return Product, at
-    short = places[1] <= _SHORT and stride * places[1] <= _REACH
+    short = places[1] <= _SHORT and stride * places[1] <= _REACH and (stride > 1 or AMX)
     return Joined if short and kernel == 2 * padding + 1 and before * after >= _WORTH else None, at
 
 

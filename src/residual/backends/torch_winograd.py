@@ -5,7 +5,10 @@ The transforms are two products of their own. Lavin and Gray 2016, "Fast Algorit
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from math import prod
+from threading import Lock
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +24,7 @@ _INPUT = torch.tensor([[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1,
                        [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]], dtype=torch.float64)  # fmt: skip
 _WEIGHT = torch.tensor([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float64) / 24
 _OUTPUT = torch.tensor([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], dtype=torch.float64)
-_BY_PLACE = onednn.Places(groups=_TILE**2)
+_GROUPED = onednn.Window(groups=_TILE**2)
 _CONSTANT = _TILE + 1  # what is added to this product of a tile is added to all its 16 places: the second column of _OUTPUT is ones
 
 
@@ -48,58 +51,57 @@ class Winograd:
     def __init__(self, weight: Tensor, bias: Tensor | None, shape: torch.Size) -> None:
         dtype, (self.width, channels) = weight.dtype, weight.shape[:2]
         self.before, by_place, self.after = (torch.kron(side, side).to(dtype) for side in (_INPUT, _WEIGHT, _OUTPUT))
-        self.weight = (by_place @ weight.permute(2, 3, 0, 1).reshape(9, -1)).view(-1, channels, 1, 1)  # 36*D C 1 1
+        with _exactly():
+            self.weight = (by_place @ weight.permute(2, 3, 0, 1).reshape(9, -1)).view(-1, channels, 1, 1)  # 36*D C 1 1
         self.bias = None
         if bias is not None:
             self.bias = bias.new_zeros(_TILE**2, self.width)
             self.bias[_CONSTANT] = bias
             self.bias = self.bias.flatten()
-        self.tiles = min(shape[0], _together(shape)) * prod(tiles(*shape[2:]))
+        self.rows = min(_PART, min(shape[0], _together(shape)) * prod(tiles(*shape[2:])))  # tiles of one product
         self.fused = dtype == torch.float32 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         if self.fused:
-            self.weight = onednn.laid_out(self.weight, _BY_PLACE, torch.Size((1, _TILE**2 * channels, 1, self.tiles)))
+            self.weight = onednn.laid_out(self.weight, _GROUPED, torch.Size((1, _TILE**2 * channels, 1, self.rows)))
 
     def __call__(self, x: Tensor, *, relu: bool = False) -> Tensor:  # N C H W -> N D H W, channels last
         found = x.new_empty(len(x), *x.shape[2:], self.width)
-        for part, into in _parts(x, found):
-            if relu:
-                torch.clamp_min(self._of(part), 0, out=into)
-            else:
-                into.copy_(self._of(part))
+        with _exactly():
+            for part, into in _parts(x, found):
+                if relu:
+                    torch.clamp_min(self._of(part), 0, out=into)
+                else:
+                    into.copy_(self._of(part))
         return found.permute(0, 3, 1, 2)
 
     def added(self, x: Tensor, other: Tensor, *, relu: bool) -> Tensor:
         """What it makes of x, plus `other`, which is overwritten, and its ReLU."""
-        for part, onto in _parts(x, other):
-            onto.permute(0, 2, 3, 1).add_(self._of(part))
-            if relu:
-                onto.relu_()
+        with _exactly():
+            for part, onto in _parts(x, other):
+                onto.permute(0, 2, 3, 1).add_(self._of(part))
+                if relu:
+                    onto.relu_()
         return other
 
     def _of(self, x: Tensor) -> Tensor:  # N C H W -> N H W D
         count, channels, height, width = x.shape
         down, across = tiles(height, width)
-        with _exactly():
-            x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, across * _STEP + 1 - width, 1, down * _STEP + 1 - height))
-            picture, row, place, _ = x.stride()
-            overlapping = x.as_strided((count, down, across, _TILE, _TILE, channels), (picture, _STEP * row, _STEP * place, row, place, 1))
-            y = self._products(overlapping.reshape(count * down * across, _TILE**2, channels))
-            y = (self.after @ y).view(count, down, across, _STEP, _STEP, self.width).transpose(2, 3)
+        x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, across * _STEP + 1 - width, 1, down * _STEP + 1 - height))
+        picture, row, place, _ = x.stride()
+        overlapping = x.as_strided((count, down, across, _TILE, _TILE, channels), (picture, _STEP * row, _STEP * place, row, place, 1))
+        parts = [*map(self._of_tiles, torch.split(overlapping.reshape(count * down * across, _TILE**2, channels), self.rows))]
+        y = (parts[0] if len(parts) == 1 else torch.cat(parts)).view(count, down, across, _STEP, _STEP, self.width).transpose(2, 3)
         return y.reshape(count, down * _STEP, across * _STEP, self.width)[:, :height, :width]
 
-    def _products(self, x: Tensor) -> Tensor:  # tiles 36 C -> tiles 36 D
-        """Always of so many tiles as the weights were laid out for: for other numbers they would be again, each time."""
-        parts = []
-        for part in torch.split(x, self.tiles):
-            missing = self.tiles - len(part)
-            y = self.before @ (F.pad(part, (0, 0, 0, 0, 0, missing)) if missing else part)
-            y = self._by_place(y.view(1, 1, self.tiles, -1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-            parts.append(y.reshape(self.tiles, _TILE**2, self.width)[: len(part)])
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+    def _of_tiles(self, x: Tensor) -> Tensor:  # tiles 36 C -> tiles 16 D
+        """By products of `rows` tiles, some of them empty: for other numbers oneDNN may want other weights, and lay them out each time."""
+        missing = self.rows - len(x)
+        y = self.before @ (F.pad(x, (0, 0, 0, 0, 0, missing)) if missing else x)
+        y = self._grouped(y.view(1, 1, self.rows, -1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.after @ y.reshape(self.rows, _TILE**2, self.width)[: len(x)]
 
-    def _by_place(self, x: Tensor) -> Tensor:  # 1 36*C 1 tiles -> 1 36*D 1 tiles
+    def _grouped(self, x: Tensor) -> Tensor:  # 1 36*C 1 tiles -> 1 36*D 1 tiles
         if self.fused:
-            return onednn.convolved(x, self.weight, self.bias, _BY_PLACE)
+            return onednn.convolved(x, self.weight, self.bias, _GROUPED)
         return F.conv2d(x, self.weight, self.bias, groups=_TILE**2)
 
 
@@ -116,16 +118,43 @@ def _parts(x: Tensor, other: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 @contextmanager
 def _exactly() -> Iterator[None]:
-    """A scope in which products of float32 are such, whatever the user allows elsewhere: the transforms magnify what is rounded."""
-    products = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    allowed = products.fp32_precision
-    if allowed in ("none", "ieee"):
-        allowed = None
-    else:
-        products.fp32_precision = "ieee"
+    """A scope in which products of float32 are such, whatever the user allows elsewhere: the transforms magnify what is rounded.
+
+    What is allowed is the process's: the first of several threads takes it away, the last one gives it back.
+    """
+    with _ALLOWED.lock:
+        if not _ALLOWED.inside:
+            _ALLOWED.take()
+        _ALLOWED.inside += 1
     try:
         with torch.autocast("cpu", enabled=False):
             yield
     finally:
-        if allowed:
-            products.fp32_precision = allowed
+        with _ALLOWED.lock:
+            _ALLOWED.inside -= 1
+            if not _ALLOWED.inside:
+                _ALLOWED.give_back()
+
+
+@dataclass
+class _Allowed:
+    """The precision that PyTorch may do float32 convolutions and products in, while it is taken away."""
+
+    lock: Any = field(default_factory=Lock)
+    inside: int = 0
+    taken: list[tuple[Any, str]] = field(default_factory=list)
+
+    def take(self) -> None:
+        settings = (torch.backends.mkldnn.conv, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+        self.taken = [(setting, setting.fp32_precision) for setting in settings if setting.fp32_precision not in ("none", "ieee")]
+        for setting, _ in self.taken:
+            setting.fp32_precision = "ieee"
+
+    def give_back(self) -> None:
+        for setting, precision in self.taken:
+            setting.fp32_precision = "none"  # as its parent says, if that is the same
+            if setting.fp32_precision != precision:
+                setting.fp32_precision = precision
+
+
+_ALLOWED = _Allowed()
