@@ -25,7 +25,7 @@ from residual.study.bench import Ask, Bench, open_bench
 from residual.study.landscape import random_plane, standard_error
 from residual.training.evaluation import evaluate_model
 from residual.training.machine import machine
-from residual.training.prediction import Classifier
+from residual.training.prediction import classifier_of
 from residual.training.versions import versions
 from residual.weights import Weights
 
@@ -59,9 +59,7 @@ def ways(bench: Bench, subset: int, seed: int) -> dict[str, Losses]:
 
     def by_evaluate(a: float, b: float) -> np.ndarray:
         classes = subject.classes or tuple(map(str, range(subject.network.num_classes)))
-        found = evaluate_model(
-            Classifier(model=rebuilt(a, b), preprocessing=prepared, classes=classes), bench.records, split=bench.ask.split
-        )
+        found = evaluate_model(classifier_of(rebuilt(a, b), preprocessing=prepared, classes=classes), bench.records, split=bench.ask.split)
         return -np.log(np.maximum(found.probabilities[np.arange(len(labels)), labels], 1e-300))
 
     def moving(chosen: Any) -> Losses:

@@ -2,6 +2,7 @@
 
     python benchmarks/pictures.py --json benchmarks/results/pictures.json
     python benchmarks/pictures.py --folder FLOWERS_FOLDER --size 96 --crop 1
+    python benchmarks/pictures.py --made 2000x1500 --count 200
 
 The peer is written from the libraries' own tutorials: open, convert to RGB, resize the shorter side (bilinear), cut the centre, make an
 array; the DataLoader's workers decode and stack. Ours is what `residual train` reads from: `streamed` where pictures do not fit into
@@ -132,7 +133,8 @@ def _memory(pid: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", default="", help="a folder of pictures, one folder per class; without it, pictures are made")
-    parser.add_argument("--count", type=int, default=1000, help="how many are made, 500x375, quality 90")
+    parser.add_argument("--count", type=int, default=1000, help="how many are made, of quality 90")
+    parser.add_argument("--made", default="500x375", help="their width and height")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--crop", type=float, default=0.875, help="share of the shorter side that is kept: 224 of 256")
     parser.add_argument("--batch", type=int, default=128)
@@ -153,7 +155,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if not options.folder:
             options.folder = f"{folder}/pictures"
-            make_pictures(Path(options.folder), options.count)
+            width, height = map(int, options.made.split("x"))
+            make_pictures(Path(options.folder), options.count, (width, height))
         for turn in range(options.rounds):
             for pipeline in PIPELINES:
                 found[pipeline].append(measured(pipeline, options, f"{folder}/{'another' if pipeline == 'fitting' else 'cache'}{turn}"))

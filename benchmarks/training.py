@@ -5,21 +5,25 @@
 Peers: the chapter's loop (eager, float32, N C H W), the same in channels last, with bfloat16 autocast where that is faster, and what a
 well-read user switches on (all of this and torch.compile). Ours is the loop of `residual train` itself, from uint8 pictures in
 memory to the optimizer's step, with what `default` picks here. Pictures and labels are random. Compiling is not counted; it is told.
-Nor is the first step of each peer in each round.
+Nor is the first step of each peer in each round. "memory" is by how much the peak of a process of its own rose while it made one of them
+and did eight steps: the median of some processes.
 """
 
 import argparse
 import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from inference import memory
 from torch.nn import functional as F
 
 from residual.backends import torch as backend
@@ -89,11 +93,8 @@ def network(options: argparse.Namespace) -> Any:
     return plan(replace(architecture(options.variant, num_classes=10), in_channels=options.channels))
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    half = training_way(
-        network(options).architecture, (options.image_size,) * 2, Trial(batch=16), halves=(False, True) if machine().half else (False,)
-    ).half
-    makers: dict[str, Callable[[], Step]] = {
+def makers(options: argparse.Namespace, half: bool) -> dict[str, Callable[[], Step]]:
+    return {
         "the chapter's loop": lambda: written_by_hand(options, last=False, compiled=False, half=False),
         "channels last": lambda: written_by_hand(options, last=True, compiled=False, half=False),
         "channels last, autocast": lambda: written_by_hand(options, last=True, compiled=False, half=half),
@@ -101,17 +102,42 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "residual": lambda: ours(options, compiled=False, half=half),
         "residual, compiled": lambda: ours(options, compiled=True, half=half),
     }
+
+
+def kept(name: str) -> AbstractContextManager[None]:
+    """Memory as `residual train` has it."""
+    return memory_kept() if name.startswith("residual") else nullcontext()
+
+
+def alone(name: str, options: argparse.Namespace) -> float:
+    """MiB by which the peak of this process rises for one peer."""
+    machine()
+    before = memory(reset=True)
+    with kept(name):
+        step = makers(options, options.half)[name]()
+        for _ in range(8):
+            step()
+    return memory() - before
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    half = training_way(
+        network(options).architecture, (options.image_size,) * 2, Trial(batch=16), halves=(False, True) if machine().half else (False,)
+    ).half
     rows: dict[str, dict[str, Any]] = {}
     steps: dict[str, Step] = {}
-    for name, make in makers.items():
+    for name, make in makers(options, half).items():
+        again = [sys.executable, *sys.argv, "--within", name, *(["--half"] if half else [])]
+        told = [subprocess.run(again, check=True, capture_output=True, text=True).stdout for _ in range(options.processes)]
         began = time.perf_counter()
         steps[name] = make()
         steps[name]()
         rows[name] = {"seconds_to_first": round(time.perf_counter() - began, 2), "rates": []}
+        rows[name]["memory_mib"] = sorted(float(text.splitlines()[-1]) for text in told)
         steps[name]()
     for _ in range(options.rounds):
         for name, step in steps.items():
-            with memory_kept() if name.startswith("residual") else nullcontext():  # as `residual train` does
+            with kept(name):
                 step()
                 wait()
                 began = time.perf_counter()
@@ -142,8 +168,16 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2, help="in each round")
+    parser.add_argument("--processes", type=int, default=3, help="in which each peer's memory is measured")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--within", help=argparse.SUPPRESS)
+    parser.add_argument("--half", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if min(options.rounds, options.steps, options.processes) < 1:
+        parser.error("--rounds, --steps and --processes must be at least 1.")
+    if options.within:
+        print(alone(options.within, options))
+        return
     told = measure(options)
     rows, base = told["peers"], told["peers"]["the chapter's loop"]["median"]
     print(
@@ -155,7 +189,8 @@ def main() -> None:
         low, high = min(row["rates"]), max(row["rates"])
         print(
             f"{name:24} {row['median']:8.1f} pictures/s ({low:.1f} to {high:.1f})  {row['median'] / base:.2f} x the chapter's  "
-            f"first step after {row['seconds_to_first']:.1f} s"
+            f"first step after {row['seconds_to_first']:.1f} s  memory {statistics.median(row['memory_mib']):.0f} MiB "
+            f"({row['memory_mib'][0]:.0f} to {row['memory_mib'][-1]:.0f})"
         )
     if options.json:
         options.json.write_text(json.dumps(told, indent=1) + "\n")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from residual import weights as weights_module
 from residual.plan import plan
 from residual.preprocessing import Preprocessing
 from residual.variants import VARIANTS, architecture
@@ -33,6 +34,22 @@ def test_a_file_comes_back_as_it_was(saved: SavedModel, tmp_path: Path) -> None:
     assert found.weights.keys() == saved.weights.keys()
     assert all((found.weights[name] == value).all() for name, value in saved.weights.items())
     assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+@pytest.mark.parametrize("mapped", [1, 3000, 2**40])
+def test_a_file_is_opened_anew_after_so_many_bytes(saved: SavedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped: int) -> None:
+    opened, really = list[str](), weights_module.safe_open
+    monkeypatch.setattr(weights_module, "_MAPPED", mapped)
+    monkeypatch.setattr(weights_module, "safe_open", lambda *given, **named: opened.append("") or really(*given, **named))
+    save(tmp_path / "a.safetensors", saved)
+    found = load(tmp_path / "a.safetensors")
+    assert list(found.weights) == sorted(saved.weights)
+    for name, value in saved.weights.items():
+        np.testing.assert_array_equal(found.weights[name], value)
+    if mapped == 3000:
+        assert 3 < len(opened) < 1 + len(saved.weights)
+    else:
+        assert len(opened) == 1 + (len(saved.weights) if mapped == 1 else 1)
 
 
 def test_a_file_that_says_less(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from residual.tensors import shapes as shapes
 
 Weights = dict[str, npt.NDArray[np.float32]]
 FORMAT_VERSION = 1
+_MAPPED = 2**24  # bytes of a file that are read while it is open
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +125,19 @@ def write_whole(path: Path, content: bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
+def _read(path: Path, names: list[str]) -> Weights:
+    """The tensors of a file, opened anew now and then: it is mapped, and what was read of it takes memory until it is closed."""
+    weights, left = Weights(), names[::-1]
+    while left:
+        read = 0
+        with safe_open(path, framework="numpy") as file:
+            while left and read < _MAPPED:
+                name = left.pop()
+                weights[name] = np.asarray(file.get_tensor(name), np.float32)
+                read += weights[name].nbytes
+    return weights
+
+
 def load(path: str | Path) -> SavedModel:
     """What `save` wrote. ValueError names the file and what is wrong with it."""
     path = Path(path)
@@ -138,7 +152,8 @@ def load(path: str | Path) -> SavedModel:
             if told.get("format_version") != FORMAT_VERSION:
                 raise ValueError(f"its format version is {told.get('format_version')}, this residual reads {FORMAT_VERSION}")
             arch = architecture_from(told["architecture"])
-            weights = {name: np.asarray(file.get_tensor(name), np.float32) for name in file.keys()}  # noqa: SIM118
+            names = list(file.keys())
+        weights = _read(path, names)
         check(plan(arch), weights)
         cleaned = told["preprocessing"]
         return SavedModel(

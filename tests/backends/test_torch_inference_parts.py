@@ -1,5 +1,6 @@
 """What goes through the fast form at a time: so little that it takes no more memory than it must, and gives the same answers."""
 
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,14 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from residual.architecture import Architecture
 from residual.backends import torch_fused, torch_inference, torch_parts, torch_winograd
 from residual.backends.torch_fused import Convolution, fused_works
-from residual.backends.torch_inference import inference_form
+from residual.backends.torch_inference import form_of, inference_form
 from residual.backends.torch_parts import Parts, parts
 from residual.plan import plan
 from residual.variants import architecture
 from tests.backends.test_torch_inference import assert_close, made, native, pictures
-from tests.nets import SMALL
+from tests.nets import SMALL, random_weights
 
 STEM = replace(SMALL, stem_width=16)  # whose stem puts out the largest layer
 LARGEST = 16 * 12 * 9 * 4.0  # bytes of it
@@ -137,3 +139,26 @@ def test_weights_are_made_and_laid_out_apart(monkeypatch: pytest.MonkeyPatch) ->
     for _ in range(2):
         form(pictures(STEM))
     assert entered == ["made", "laid out", "laid out"], "once for the steps of few pictures, once for those of many"
+
+
+@pytest.mark.parametrize("arch", [SMALL, replace(SMALL, block="bottleneck", se_reduction=2)])
+def test_a_form_of_tensors_takes_them_over(arch: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody else holds them their memory is free again, so that a network and its form never take it together."""
+    living, ready = list[int](), Convolution.ready
+
+    def counted(self: Convolution, *given: Any, **named: Any) -> None:
+        ready(self, *given, **named)
+        living.append(sum(place() is not None for place in held.values()))
+
+    network, weights = plan(arch), random_weights(plan(arch))
+    x, wanted = pictures(arch), inference_form(made(arch))
+    held = {name: weakref.ref(value) for name, value in weights.items() if value.ndim > 1}
+    tensors = {name: torch.from_numpy(weights.pop(name)) for name in [*weights]}
+    with monkeypatch.context() as patch:
+        patch.setattr(Convolution, "ready", counted)
+        form = form_of(network, tensors)
+    assert len(held) - 1 == living[0] >= living[-1] + 5
+    assert not tensors
+    assert len(held) > 5
+    assert not [name for name, place in held.items() if place() is not None]
+    assert torch.equal(form(x), wanted(x))

@@ -1,6 +1,7 @@
 """Every kind of picture a person may have, brought to one frame."""
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from residual.data import Frame, Lazy, Problem, Records, decode, fit, look, screen
+from residual.data.picture import strict_pillow
 from residual.data.records import FileStore
 
 
@@ -247,3 +249,21 @@ def test_frames_are_checked() -> None:
     for size, channels in (((0, 4), 3), ((4, 4), 2)):
         with pytest.raises(ValueError, match="frame"):
             Frame(size=size, channels=channels)
+
+
+def test_scopes_of_several_threads_end_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first to end leaves the others theirs, and the last one gives back what was before."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    file = io.BytesIO()
+    Image.new("L", (9, 9)).save(file, "PNG")  # 81 pixels: a warning, and no error of Pillow's own
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before, first, second = list(warnings.filters), strict_pillow(), strict_pillow()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        with pytest.raises(Image.DecompressionBombWarning):
+            Image.open(file)
+        second.__exit__(None, None, None)
+        assert warnings.filters == before
+        Image.open(file)

@@ -12,7 +12,7 @@ from residual.preprocessing import Preprocessing
 from residual.recipe import EpochEnd, Recipe
 from residual.runs import MODEL_FILE, Run
 from residual.training.evaluation import evaluate_model, keep, note_opening
-from residual.training.prediction import Classifier
+from residual.training.prediction import classifier_of
 from residual.variants import architecture
 from residual.weights import SavedModel, save
 
@@ -65,7 +65,7 @@ def made_run(
     if evaluated:
         note_opening(run, by="train", count=count, data="arrays")
         records = Records(store=ArrayStore(images=images, split="test"), rows=np.arange(count), labels=labels)
-        classifier = Classifier(model=native, preprocessing=prepared, classes=classes)
+        classifier = classifier_of(native, preprocessing=prepared, classes=classes)
         keep(folder / "evaluation-test", evaluate_model(classifier, records, split="test"))
     return run
 

@@ -17,9 +17,9 @@ from residual.data.records import FileStore
 from residual.runs import open_run
 from residual.training import evaluation
 from residual.training.evaluation import evaluate, evaluate_model
-from residual.training.inference import logits
+from residual.training.inference import answers
 from residual.training.metrics import evaluation_from
-from residual.training.prediction import Classifier, frame_of
+from residual.training.prediction import classifier_of, frame_of
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -129,7 +129,7 @@ def test_streamed_pictures_score_the_same(run, tmp_path):
     (folder / "3" / "torn.png").write_bytes(b"not a picture")
     source = open_source(folder)
     records = source.splits["train"]
-    classifier = Classifier(model=models.load(run), preprocessing=saved.preprocessing, classes=source.classes)
+    classifier = classifier_of(models.load(run), preprocessing=saved.preprocessing, classes=source.classes)
     at_once = evaluate_model(classifier, records, split="train")
     streamed = evaluate_model(classifier, records, split="train", memory=1e-9)
     assert streamed.names == at_once.names
@@ -147,7 +147,7 @@ def test_pictures_from_the_cache_score_the_same(run, tmp_path, monkeypatch):
     source, saved = open_source(folder), run.saved()
     records, classifier = (
         source.splits["train"],
-        Classifier(model=models.load(run), preprocessing=saved.preprocessing, classes=source.classes),
+        classifier_of(models.load(run), preprocessing=saved.preprocessing, classes=source.classes),
     )
     cache, _ = open_cache(source, "train", frame_of(classifier.preprocessing))
     at_once = evaluate_model(classifier, records, split="train")
@@ -155,11 +155,11 @@ def test_pictures_from_the_cache_score_the_same(run, tmp_path, monkeypatch):
     monkeypatch.setattr("residual.data.memory._HELD", 0)
     monkeypatch.setattr(evaluation, "decode", lambda *_, **__: pytest.fail("they are held in memory"))
 
-    def answers(*given, **named):
+    def after_all(*given, **named):
         assert cache.known(records.rows).all(), "the network began before all were in the cache"
-        return logits(*given, **named)
+        return answers(*given, **named)
 
-    monkeypatch.setattr(evaluation, "logits", answers)
+    monkeypatch.setattr(evaluation, "answers", after_all)
     found = evaluate_model(classifier, records, split="train", cache=cache)
     assert found.probabilities == pytest.approx(at_once.probabilities, abs=1e-6)
     assert found.names == at_once.names
@@ -171,7 +171,7 @@ def test_a_cache_that_fails_leaves_them_in_memory(run, tmp_path, monkeypatch):
     monkeypatch.setattr("residual.data.memory._HELD", 0)
     folder = pictures(tmp_path / "photos", range(10))
     source, saved = open_source(folder), run.saved()
-    classifier = Classifier(model=models.load(run), preprocessing=saved.preprocessing, classes=source.classes)
+    classifier = classifier_of(models.load(run), preprocessing=saved.preprocessing, classes=source.classes)
     cache, _ = open_cache(source, "train", frame_of(classifier.preprocessing))
     shutil.rmtree(cache.folder)
     monkeypatch.setattr(evaluation, "Lazy", lambda *_, **__: pytest.fail("they are decoded one at a time beside the network"))
@@ -184,7 +184,7 @@ def test_a_model_whose_answers_are_no_numbers_is_told_so_wherever_its_pictures_a
     model = models.load(run)
     with torch.no_grad():
         model.fc.bias.fill_(torch.nan)
-    classifier = Classifier(model=model, preprocessing=saved.preprocessing, classes=source.classes)
+    classifier = classifier_of(model, preprocessing=saved.preprocessing, classes=source.classes)
     for memory in (0.4, 1e-9):
         with pytest.raises(ValueError, match="hold NaN"):
             evaluate_model(classifier, source.splits["train"], split="train", memory=memory)
@@ -195,7 +195,7 @@ def test_streamed_pictures_of_a_class_that_cannot_be_read_are_refused(run, tmp_p
     for file in (folder / "3").iterdir():
         file.write_bytes(b"not a picture")
     source = open_source(folder)
-    classifier = Classifier(model=models.load(run), preprocessing=saved.preprocessing, classes=source.classes)
+    classifier = classifier_of(models.load(run), preprocessing=saved.preprocessing, classes=source.classes)
     with pytest.raises(ValueError, match=r"Not one picture of the class of .*3.* can be read"):
         evaluate_model(classifier, source.splits["train"], split="train", memory=1e-9)
 

@@ -4,6 +4,7 @@ import resource
 import threading
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,17 +82,26 @@ def test_stopping_early_leaves_no_thread_and_reads_little_ahead(source: Source) 
     assert 4 <= feed.lazy.cache.known(feed.lazy.records.rows).sum() <= 12
 
 
-@pytest.mark.parametrize(("size", "workers", "begun"), [(33, 2, 2), (16, 2, 3), (16, 4, 5), (20, 4, 3), (88, 8, 1)])
+@pytest.mark.parametrize(
+    ("size", "workers", "begun", "parts"), [(33, 2, 2, 3), (16, 2, 2, 2), (16, 4, 2, 4), (20, 4, 2, 4), (88, 8, 1, 8), (2, 4, 3, 2)]
+)
 def test_as_many_batches_are_begun_as_give_every_thread_a_part(
-    source: Source, monkeypatch: pytest.MonkeyPatch, size: int, workers: int, begun: int
+    source: Source, monkeypatch: pytest.MonkeyPatch, size: int, workers: int, begun: int, parts: int
 ) -> None:
+    """Of 16 pictures at most, and of a batch as many for each thread."""
     feed, seen = streamed(source, workers=workers), list[int]()
     begin = feed._begin
-    monkeypatch.setattr(feed, "_begin", lambda chunk, pool: seen.append(len(chunk)) or begin(chunk, pool))  # type: ignore[func-returns-value]
+
+    def counted(*given: Any) -> Any:
+        batch = begin(*given)
+        seen.append(len(batch.parts))
+        return batch
+
+    monkeypatch.setattr(feed, "_begin", counted)
     batches = feed.read(chunks(88, size, 0))
     next(batches)
     batches.close()  # type: ignore[attr-defined]
-    assert len(seen) == begun
+    assert seen == [parts] * begun
     assert not list(feed.read([np.array([], dtype=np.int64)]))
 
 

@@ -1,5 +1,6 @@
 """Logits of a whole feed by the fast form: the model's own numbers, in the feed's order, whatever the size of the batches."""
 
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ from residual.data import Decoded
 from residual.plan import plan
 from residual.preprocessing import Preprocessing
 from residual.training.feed import Normaliser, Resident
-from residual.training.inference import logits, scorer, seconds_of
+from residual.training.inference import answers, batch_of, logits, scorer, scorer_of, seconds_of
 from tests.nets import SMALL, random_weights
 
 CPU = torch.device("cpu")
@@ -87,3 +88,45 @@ def test_the_time_of_all_batches_is_that_of_the_middle_one_of_three(
     seconds = seconds_of(model, feed, Normaliser(PREPARED, CPU), size=PREPARED.size, batch=5, half=False)
     assert seen == [5, 5, 5, 5]
     assert seconds == pytest.approx(0.02 * 5)
+
+
+def test_a_network_that_only_answers_is_in_memory_once(model: backend.ResidualNet, feed: Resident) -> None:
+    weights = backend.get_weights(model)
+    given = [weakref.ref(value) for value in weights.values()]
+    scores = scorer_of(model.plan, weights, CPU)
+    assert not weights
+    assert not [place for place in given if place() is not None]
+    found = answers(scores, feed, Normaliser(PREPARED, CPU), size=PREPARED.size, classes=5, batch=10)
+    assert torch.equal(found, logits(model, feed, Normaliser(PREPARED, CPU), size=PREPARED.size, batch=10))
+
+
+def test_weights_of_any_kind_are_taken(model: backend.ResidualNet, feed: Resident) -> None:
+    """Read-only, of another type, and not in the order of the dimensions."""
+    kept, weights = backend.get_weights(model), backend.get_weights(model)
+    weights["fc.weight"].flags.writeable = False
+    weights["fc.bias"] = weights["fc.bias"].astype(np.float64)
+    weights["conv1.weight"] = np.asfortranarray(weights["conv1.weight"])
+    found = answers(scorer_of(model.plan, weights, CPU), feed, Normaliser(PREPARED, CPU), size=PREPARED.size, classes=5, batch=10)
+    backend.set_weights(model, kept)
+    assert torch.equal(found, logits(model, feed, Normaliser(PREPARED, CPU), size=PREPARED.size, batch=10))
+
+
+def test_weights_that_are_not_the_networks_are_refused_and_stay(model: backend.ResidualNet) -> None:
+    weights = backend.get_weights(model)
+    weights["fc.bias"][0] = np.inf
+    with pytest.raises(ValueError, match=r"fc\.bias holds NaN or infinity"):
+        scorer_of(model.plan, weights, CPU)
+    assert len(weights) == len(backend.get_weights(model))
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "parted", "half", "count"),
+    [
+        ((224, 224), 3, True, False, 16), ((224, 224), 3, True, True, 32), ((224, 224), 3, False, False, 64),
+        ((28, 28), 1, True, False, 256), ((28, 28), 1, False, False, 256),
+        ((4000, 4000), 3, False, False, 1), ((4000, 4000), 3, True, False, torch.get_num_threads()),
+    ],
+)  # fmt: skip
+def test_how_many_pictures_go_to_a_model_together(size: tuple[int, int], channels: int, parted: bool, half: bool, count: int) -> None:
+    prepared = Preprocessing(size=size, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels)
+    assert batch_of(prepared, parted=parted, half=half) == count

@@ -8,6 +8,7 @@ from residual import models
 from residual.backends import torch as backend
 from residual.plan import plan
 from residual.preprocessing import Preprocessing
+from residual.training import prediction as module
 from residual.training.prediction import predict
 from residual.variants import architecture
 
@@ -87,11 +88,41 @@ def test_an_unreadable_picture_is_an_answer_too(file, tmp_path):
         predict(file, [tmp_path / "bad.png"] * 2)
 
 
-def test_many_pictures_are_read_in_parts_and_stay_in_order(file):
-    many = np.concatenate([IMAGES] * 30)
-    found = predict(file, many)
-    assert len(found) == 150
-    assert found[147].probabilities == pytest.approx(predict(file, IMAGES[2])[0].probabilities, abs=1e-6)
+@pytest.fixture
+def sevens(monkeypatch):
+    """Seven pictures of 16 x 16 go to the model together."""
+    monkeypatch.setattr("residual.training.inference._SIDE", 16 * (7 / 16) ** 0.5)
+
+
+def test_many_pictures_are_read_in_parts_and_stay_in_order(file, sevens, monkeypatch):
+    seen, whole = list[int](), module.answered
+
+    def answered(*given, **named):
+        for index, logits in whole(*given, **named):
+            seen.append(len(index))
+            yield index, logits
+
+    monkeypatch.setattr(module, "answered", answered)
+    found = predict(file, np.concatenate([IMAGES] * 30), top_k=2)
+    assert seen == [7] * 21 + [3]
+    for number, (shares, one) in enumerate(zip(np.tile(expected(file), (30, 1)), found, strict=True)):
+        order = np.argsort(-shares)[:2]
+        assert (one.name, one.classes) == (f"image[{number}]", tuple(CLASSES[index] for index in order))
+        assert one.probabilities == pytest.approx(shares[order], abs=1e-6)
+
+
+def test_pictures_that_cannot_be_read_keep_their_places_in_any_batch(file, sevens, tmp_path):
+    """A batch with some, one of nothing else, and the same files twice."""
+    for number, image in enumerate(IMAGES):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    (tmp_path / "bad.png").write_bytes(b"not a picture")
+    names = ["0", "bad", "1", "2", "3", "0", "bad", *["bad"] * 7, "4", "4", "bad"]
+    found = predict(file, [tmp_path / f"{name}.png" for name in names], top_k=3)
+    wanted = expected(file)
+    for name, one in zip(names, found, strict=True):
+        assert one.name == str(tmp_path / f"{name}.png")
+        assert one.problem == ("not a picture" if name == "bad" else "")
+        assert one.probabilities == (() if name == "bad" else pytest.approx(-np.sort(-wanted[int(name)]), abs=1e-6))
 
 
 def test_what_is_wrong_is_said(file, tmp_path):

@@ -25,6 +25,7 @@ from residual.layers import (
     Layer,
     Linear,
     MaxPool,
+    Network,
     Norm,
     PadChannels,
     Relu,
@@ -41,34 +42,48 @@ def inference_form(model: ResidualNet, *, half: bool = False) -> Step:
     """
     if not as_planned(model) or not _finite(model):
         return partial(_as_it_is, model, half)
-    network, device = model.plan, next(model.parameters()).device
+    return form_of(model.plan, model.state_dict(), half=half)
+
+
+def form_of(network: Network, tensors: dict[str, Tensor], *, half: bool = False) -> Step:
+    """The fast form of a network from its tensors by name, finite and on one device.
+
+    They are taken out of `tensors`, those of convolutions as soon as the form has its own: where nobody else holds them, both never take
+    memory at once.
+    """
     dtype = torch.bfloat16 if half else torch.float32
-    maker = _maker(model, dtype)
+    maker = _maker(tensors, dtype)
+    cpu = _device(tensors).type == "cpu"
     with torch.inference_mode(), blocks_apart():
         steps: tuple[Step, ...] = (
             partial(through, maker.chain(network.stem)),
             *map(maker.block, network.blocks()),
             *maker.chain(network.head),
         )
+    tensors.clear()
 
     @cache
     def sizes(height: int, width: int, threads: int) -> Parts:
         return parts(network, (height, width), dtype.itemsize, threads)
 
-    return Form(steps=steps, dtype=dtype, sizes=sizes if device.type == "cpu" else None, made=maker.made if maker.fused else [])
+    return Form(steps=steps, dtype=dtype, sizes=sizes if cpu else None, made=maker.made if maker.fused else [])
 
 
 def folded_layers(model: ResidualNet, layers: tuple[Layer, ...], *, half: bool) -> Step:
     """What `layers` of the model do in evaluation mode, as they are now, on the CPU: a function of N C H W."""
     dtype = torch.bfloat16 if half else torch.float32
     with torch.inference_mode():
-        steps = _maker(model, dtype).chain(layers)
+        steps = _maker(model.state_dict(), dtype).chain(layers)
     return lambda x: through(steps, x.to(dtype).contiguous(memory_format=LAST))
 
 
-def _maker(model: ResidualNet, dtype: torch.dtype) -> "_Maker":
-    cpu = next(model.parameters()).device.type == "cpu"
-    return _Maker(tensors=model.state_dict(), dtype=dtype, fused=cpu and bool(torch.backends.mkldnn.enabled) and fused_works(dtype))
+def _maker(tensors: dict[str, Tensor], dtype: torch.dtype) -> "_Maker":
+    cpu = _device(tensors).type == "cpu"
+    return _Maker(tensors=tensors, dtype=dtype, fused=cpu and bool(torch.backends.mkldnn.enabled) and fused_works(dtype))
+
+
+def _device(tensors: dict[str, Tensor]) -> torch.device:
+    return next(iter(tensors.values())).device
 
 
 def _as_it_is(model: nn.Module, half: bool, x: Tensor) -> Tensor:
@@ -148,7 +163,7 @@ class _Sum:
 
 @dataclass(frozen=True, kw_only=True)
 class _Maker:
-    """Makes the steps of layers; `tensors` are the model's, by name."""
+    """Makes the steps of layers; `tensors` are the network's, by name: large ones are taken out."""
 
     tensors: dict[str, Tensor]
     dtype: torch.dtype
@@ -191,7 +206,7 @@ class _Maker:
     def step(self, layer: Layer) -> Step:
         match layer:
             case Conv(name=name):
-                self.made.append(Convolution(layer, self.tensors[f"{name}.weight"], self.tensors.get(f"{name}.bias")))
+                self.made.append(Convolution(layer, self.tensors.pop(f"{name}.weight"), self.tensors.get(f"{name}.bias")))
                 return self.made[-1]
             case Norm():
                 return _Affine(layer, self.tensors)
@@ -205,7 +220,7 @@ class _Maker:
                 return _mean
             case Linear(name=name):
                 bias = self.tensors.get(f"{name}.bias")
-                return partial(_linear, self.tensors[f"{name}.weight"].clone(), None if bias is None else bias.clone())
+                return partial(_linear, self.tensors.pop(f"{name}.weight").clone(), None if bias is None else bias.clone())
             case PadChannels():
                 return partial(_pad_channels, layer)
             case SqueezeExcite(name=name):

@@ -6,8 +6,9 @@ them).
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -49,11 +50,35 @@ class Frame:
 
 @contextmanager
 def strict_pillow() -> Iterator[None]:
-    """A scope in which oversized pictures raise and Pillow's remarks on odd metadata are silent."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")
-        warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+    """A scope in which oversized pictures raise and Pillow's remarks on odd metadata are silent.
+
+    Warnings are the process's: of scopes in several threads the first sets how they are treated, and the last one's end gives that back.
+    """
+    with _STRICT.lock:
+        if not _STRICT.inside:
+            _STRICT.scope.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", module="PIL")
+            warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+        _STRICT.inside += 1
+    try:
         yield
+    finally:
+        with _STRICT.lock:
+            _STRICT.inside -= 1
+            if not _STRICT.inside:
+                _STRICT.scope.close()
+
+
+@dataclass
+class _Strict:
+    """Scopes of `strict_pillow` that are open."""
+
+    lock: Lock = field(default_factory=Lock)
+    scope: ExitStack = field(default_factory=ExitStack)
+    inside: int = 0
+
+
+_STRICT = _Strict()
 
 
 def fit(image: Image.Image, frame: Frame) -> Image.Image:

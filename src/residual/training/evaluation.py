@@ -22,7 +22,7 @@ from residual.data.cache import PictureCache, open_cache
 from residual.runs import Run, as_json, open_run
 from residual.spelling import nearest
 from residual.training.feed import Normaliser, Resident, Streamed
-from residual.training.inference import logits
+from residual.training.inference import answers
 from residual.training.metrics import Evaluation, measure
 from residual.training.prediction import Classifier, frame_of, open_classifier
 from residual.training.prepare import splits
@@ -113,13 +113,13 @@ def evaluate_run(run: Run, source: Source, split: str, *, by: str, backend: str 
 def evaluate_model(
     classifier: Classifier, records: Records, *, split: str, memory: float = 0.4, cache: PictureCache | None = None
 ) -> Outcome:
-    """The scores of a model on records whose labels are indices into its classes, on the model's device; nothing is written but the cache.
+    """The scores of a model on records whose labels are indices into its classes, on its device; nothing is written but the cache.
 
     Pictures that take more than the share `memory` of the free memory are decoded as they are needed; large ones are read from the cache,
     where there is one.
     """
-    model, preprocessing = classifier.model, classifier.preprocessing
-    frame, device, workers = frame_of(preprocessing), classifier.device, os.cpu_count() or 1
+    preprocessing, device, workers = classifier.preprocessing, classifier.device, os.cpu_count() or 1
+    frame = frame_of(preprocessing)
     place = memory_plan(len(records), frame, memory, cached=cache is not None and device.type == "cpu").place
     if place == "cache" and cache is not None:  # decoding beside the network would slow both down
         decode_into(cache, records, frame, workers=workers)
@@ -130,9 +130,10 @@ def evaluate_model(
         feed: Resident | Streamed = Resident(decoded, None, device)
     else:
         feed, problems = Streamed(Lazy(records=records, frame=frame, cache=cache), None, device, workers), list[Problem]()
-    values = logits(
-        model, feed, Normaliser(preprocessing, device), size=preprocessing.size, half=classifier.half, views=preprocessing.views
-    )
+    values = answers(
+        classifier.scores, feed, Normaliser(preprocessing, device), size=preprocessing.size, classes=len(classifier.classes),
+        batch=classifier.batch,
+    )  # fmt: skip
     if isinstance(feed, Streamed):
         problems = [Problem(file=file, reason=reason) for file, reason in feed.problems.items()]
         kept = np.flatnonzero([name not in feed.problems for name in records.names]).astype(np.int64)

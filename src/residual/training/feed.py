@@ -21,7 +21,7 @@ from residual.data import Decoded, Lazy, Problem
 from residual.data.picture import strict_pillow
 from residual.preprocessing import Preprocessing
 
-_PART = 16  # pictures that a thread takes at a time
+_PART = 16  # pictures that a thread takes at a time, at most
 BRIEF = 0.004  # of a training's time: a validation that takes no longer follows every epoch
 _LATE = 0.05  # seconds that the last validation ends later than its batches alone would: after a step that began in time, and cold
 _THREADS = 8  # above it they would wait for each other at the interpreter's lock, which opening a picture holds for about 0.1 ms
@@ -87,12 +87,13 @@ class Streamed:
 
     def read(self, chunks: Sequence[npt.NDArray[np.int64]]) -> Iterator[Batch]:
         waiting: deque[_Batch] = deque()
-        parts = max(-(-max(map(len, chunks), default=1) // _PART), 1)
-        ahead = -(-self.workers // parts)  # batches: a part for every thread, and no more memory than that
+        longest = max(1, *map(len, chunks))
+        part = min(_PART, -(-longest // self.workers))
+        ahead = -(-self.workers // -(-longest // part))  # batches: a part for every thread, and no more memory than that
         with strict_pillow(), ThreadPoolExecutor(self.workers) as pool:
             try:
                 for chunk in chunks:
-                    waiting.append(self._begin(chunk, pool))
+                    waiting.append(self._begin(chunk, part, pool))
                     if len(waiting) > ahead:
                         yield from self._end(waiting.popleft())
                 while waiting:
@@ -101,9 +102,9 @@ class Streamed:
                 pool.shutdown(wait=False, cancel_futures=True)
         self._tell()
 
-    def _begin(self, chunk: npt.NDArray[np.int64], pool: ThreadPoolExecutor) -> "_Batch":
+    def _begin(self, chunk: npt.NDArray[np.int64], part: int, pool: ThreadPoolExecutor) -> "_Batch":
         images = np.empty((len(chunk), *self.lazy.frame.size, self.lazy.frame.channels), np.uint8)
-        cuts = [slice(start, start + _PART) for start in range(0, len(chunk), _PART)]
+        cuts = [slice(start, start + part) for start in range(0, len(chunk), part)]
         parts = {cut.start: pool.submit(self.lazy.fill, self.indices[chunk[cut]], images[cut]) for cut in cuts}
         return _Batch(chunk=chunk, images=images, parts=parts)
 
@@ -176,7 +177,7 @@ class Normaliser:
         shift, size = self.shift, tuple(images.shape[1:3])
         if tuple(shift.shape[1:]) not in ((1, 1), size):
             shift = F.interpolate(shift[None], size=size, mode="bilinear", antialias=True)[0]
-        return images.permute(0, 3, 1, 2).to(torch.float32) * self.scale + shift
+        return (images.permute(0, 3, 1, 2).to(torch.float32) * self.scale).add_(shift)
 
 
 def centre_cut(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,8 +1,11 @@
-"""Running a trained model over many pictures: one function, which validation, the final test and prediction share."""
+"""Running a trained model over many pictures: one function, which validation, the final test and prediction share.
+
+A network that does nothing else but answer leaves its weights to the form that answers.
+"""
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,36 +14,76 @@ import torch
 from torch import Tensor
 
 from residual.backends import backend_of
+from residual.backends.allocator import blocks_apart
 from residual.backends.torch import ResidualNet
-from residual.backends.torch_inference import inference_form
-from residual.preprocessing import Views
+from residual.backends.torch_inference import form_of, inference_form
+from residual.layers import Network
+from residual.preprocessing import Preprocessing, Views
 from residual.training.feed import Feed, Normaliser, centre_cut
 from residual.training.views import looked
+from residual.weights import Weights, check
+
+Scores = Callable[[Tensor], Tensor]  # logits (N x classes, float32) of prepared pictures (N C H W)
+_SIDE = 224  # pixels
 
 
 def logits(
     model: Any, feed: Feed, normalise: Normaliser, *, size: tuple[int, int], batch: int = 256, half: bool = False, views: Views = "one"
 ) -> Tensor:
-    """N x classes float32 on the CPU, in the feed's order, in evaluation mode; `half` computes in bfloat16.
+    """N x classes float32 on the CPU, in the feed's order, by a model of any backend as it is now; `half` computes in bfloat16."""
+    scores, classes = scorer(model, half=half, views=views), model.plan.num_classes
+    return answers(scores, feed, normalise, size=size, classes=classes, batch=batch)
 
-    The model may be of any backend. A picture that turned out unreadable while streaming has logits of NaN.
-    """
-    found, scores = torch.full((len(feed), model.plan.num_classes), float("nan")), scorer(model, half=half, views=views)
-    for pictures, _, index in feed.read(chunked(np.arange(len(feed)), batch)):
-        found[index.cpu()] = scores(centre_cut(normalise(pictures), size)).cpu()
+
+def answers(scores: Scores, feed: Feed, normalise: Normaliser, *, size: tuple[int, int], classes: int, batch: int) -> Tensor:
+    """N x classes float32 on the CPU, in the feed's order; of a picture that turned out unreadable while streaming NaN."""
+    found = torch.full((len(feed), classes), float("nan"))
+    for index, answer in answered(scores, feed, normalise, size=size, batch=batch):
+        found[index] = answer
     return found
 
 
-def scorer(model: Any, *, half: bool = False, views: Views = "one") -> Callable[[Tensor], Tensor]:
+def answered(scores: Scores, feed: Feed, normalise: Normaliser, *, size: tuple[int, int], batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Indices and logits, on the CPU, of one batch of readable pictures after the other."""
+    for pictures, _, index in feed.read(chunked(np.arange(len(feed)), batch)):
+        yield index.cpu(), scores(centre_cut(normalise(pictures), size)).cpu()
+
+
+def batch_of(preprocessing: Preprocessing, *, parted: bool, half: bool = False) -> int:
+    """How many pictures go to a model together: up to 256, and 64 of 224 x 224.
+
+    A PyTorch model on a CPU does them in parts anyway (`parted`), so that more than 16 (32 in bfloat16) would only take memory; it gets
+    one for each thread at least.
+    """
+    alike = _SIDE**2 * 3 / (preprocessing.size[0] * preprocessing.size[1] * preprocessing.channels)
+    if not parted:
+        return min(256, max(1, int(64 * alike)))
+    return min(256, max(torch.get_num_threads(), int((32 if half else 16) * alike)))
+
+
+def scorer(model: Any, *, half: bool = False, views: Views = "one") -> Scores:
     """Logits (float32) of one batch (N C H W, on the model's device) by a model of any backend, as it is now, in evaluation mode.
 
     Make it once for many batches: of a PyTorch model it holds a second, faster form. With more than one view as `looked` says.
     """
     if isinstance(model, ResidualNet):
-        answer: Callable[[Tensor], Tensor] = inference_form(model, half=half)
-    else:
-        framework = backend_of(model)
-        answer = lambda x: torch.from_numpy(framework.forward(model, x.contiguous().numpy())["logits"])  # noqa: E731
+        return viewed(inference_form(model, half=half), views)
+    framework = backend_of(model)
+    return viewed(lambda x: torch.from_numpy(framework.forward(model, x.contiguous().numpy())["logits"]), views)
+
+
+def scorer_of(network: Network, weights: Weights, device: torch.device, *, half: bool = False, views: Views = "one") -> Scores:
+    """The same by PyTorch, of a network that only answers: its weights are taken out of `weights`, and are in memory once.
+
+    ValueError where they are not the network's, or not finite.
+    """
+    check(network, weights)
+    with blocks_apart():
+        tensors = {name: torch.from_numpy(np.require(weights.pop(name), np.float32, ["C", "W"])).to(device) for name in [*weights]}
+    return viewed(form_of(network, tensors, half=half), views)
+
+
+def viewed(answer: Scores, views: Views) -> Scores:
     return answer if views == "one" else lambda x: looked(answer, x, views)
 
 

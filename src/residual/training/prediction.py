@@ -4,9 +4,8 @@ The surprising thing: a picture that cannot be read is an answer too, with its `
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,20 @@ import torch
 
 from residual import models
 from residual.backends import check_backend, open_backend
+from residual.backends.allocator import blocks_apart
 from residual.backends.torch import ResidualNet
-from residual.data import Frame, Lazy, Problem, Records
+from residual.data import Frame, Lazy, Records
 from residual.data.folder import EXTENSIONS
 from residual.data.records import ArrayStore, FileStore, Store
 from residual.plan import plan
 from residual.preprocessing import Preprocessing
 from residual.runs import Run
 from residual.spelling import nearest
-from residual.training.feed import Normaliser
-from residual.training.inference import device_of, scorer
+from residual.training.feed import Normaliser, Streamed
+from residual.training.inference import Scores, answered, batch_of, device_of, scorer, scorer_of
 
 Images = str | Path | Sequence[str | Path] | npt.NDArray[Any]
 PRECISIONS = ("float32", "bfloat16")
-_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,24 +50,27 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """A trained model of any backend on its device, and what its inputs and outputs mean.
+    """What answers for a trained model of any backend, and what its inputs and outputs mean.
 
-    `scores` gives the logits of a batch; it is made when first asked for, and later changes of the model do not reach it.
-    `half` computes them in bfloat16.
+    Attributes:
+        scores: logits of prepared pictures on `device`.
+        batch: how many pictures it is best given together.
+        half: whether it computes in bfloat16.
     """
 
-    model: Any
+    scores: Scores
+    device: torch.device
     preprocessing: Preprocessing
     classes: tuple[str, ...]
+    batch: int
     half: bool = False
 
-    @property
-    def device(self) -> torch.device:
-        return device_of(self.model)
 
-    @cached_property
-    def scores(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        return scorer(self.model, half=self.half, views=self.preprocessing.views)
+def classifier_of(model: Any, *, preprocessing: Preprocessing, classes: tuple[str, ...], half: bool = False) -> Classifier:
+    """The classifier of a model as it is now: later changes of the model do not reach it."""
+    scores, device = scorer(model, half=half, views=preprocessing.views), device_of(model)
+    batch = batch_of(preprocessing, parted=isinstance(model, ResidualNet) and device.type == "cpu", half=half)
+    return Classifier(scores=scores, device=device, preprocessing=preprocessing, classes=classes, batch=batch, half=half)
 
 
 def open_classifier(run_or_file: Run | str | Path, backend: str = "torch", *, precision: str = "float32") -> Classifier:
@@ -82,7 +84,8 @@ def open_classifier(run_or_file: Run | str | Path, backend: str = "torch", *, pr
         raise ValueError(f"There is no precision {precision!r}.{nearest(precision, PRECISIONS)} Precisions: {', '.join(PRECISIONS)}.")
     if precision == "bfloat16" and backend != "torch":
         raise ValueError(f"Only the backend torch computes in bfloat16; {backend} does so in float32.")
-    saved = models.read(run_or_file)
+    with blocks_apart():
+        saved = models.read(run_or_file)
     if saved.preprocessing is None:
         place = run_or_file.folder if isinstance(run_or_file, Run) else run_or_file
         raise ValueError(
@@ -90,12 +93,14 @@ def open_classifier(run_or_file: Run | str | Path, backend: str = "torch", *, pr
             "--mean, --std and --image-size, `residual.save` with preprocessing."
         )
     network = plan(saved.architecture)
-    framework = open_backend(backend)
-    model = framework.build(network, weights=saved.weights)
-    if isinstance(model, ResidualNet):
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
-    names = saved.classes or tuple(map(str, range(network.num_classes)))
-    return Classifier(model=model, preprocessing=saved.preprocessing, classes=names, half=precision == "bfloat16")
+    classes = saved.classes or tuple(map(str, range(network.num_classes)))
+    if backend != "torch":
+        model = open_backend(backend).build(network, weights=saved.weights)
+        return classifier_of(model, preprocessing=saved.preprocessing, classes=classes)
+    half, device = precision == "bfloat16", torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    scores = scorer_of(network, saved.weights, device, half=half, views=saved.preprocessing.views)
+    batch = batch_of(saved.preprocessing, parted=device.type == "cpu", half=half)
+    return Classifier(scores=scores, device=device, preprocessing=saved.preprocessing, classes=classes, batch=batch, half=half)
 
 
 def frame_of(preprocessing: Preprocessing) -> Frame:
@@ -125,7 +130,7 @@ def predict_with(classifier: Classifier, images: Images, *, top_k: int = 5) -> l
     store, count = _pixels(images) if isinstance(images, np.ndarray) else _files(images)
     rows = np.arange(count, dtype=np.int64)
     lazy = Lazy(records=Records(store=store, rows=rows, labels=np.zeros_like(rows)), frame=frame_of(classifier.preprocessing))
-    found = list(_predictions(classifier, lazy, min(top_k, len(classifier.classes))))
+    found = _predictions(classifier, lazy, min(top_k, len(classifier.classes)))
     if all(prediction.problem for prediction in found):
         first = found[0]
         raise ValueError(
@@ -136,26 +141,17 @@ def predict_with(classifier: Classifier, images: Images, *, top_k: int = 5) -> l
     return found
 
 
-def _predictions(classifier: Classifier, lazy: Lazy, top_k: int) -> Iterator[Prediction]:
-    normalise = Normaliser(classifier.preprocessing, classifier.device)
-    for start in range(0, len(lazy), _BATCH):
-        numbers = range(start, min(start + _BATCH, len(lazy)))
-        read = [lazy.read(number) for number in numbers]
-        pixels = [picture for picture in read if not isinstance(picture, Problem)]
-        answers: Iterator[tuple[list[float], list[int]]] = iter(())
-        if pixels:
-            x = normalise(torch.from_numpy(np.stack(pixels)).to(classifier.device))
-            shares = torch.softmax(classifier.scores(x).double(), 1)
-            values, places = shares.sort(dim=1, descending=True, stable=True)
-            answers = iter(zip(values[:, :top_k].tolist(), places[:, :top_k].tolist(), strict=True))
-        for number, picture in zip(numbers, read, strict=True):
-            name = lazy.records.name(number)
-            if isinstance(picture, Problem):
-                yield Prediction(name=name, problem=picture.reason)
-            else:
-                probabilities, indices = next(answers)
-                chosen = tuple(classifier.classes[index] for index in indices)
-                yield Prediction(name=name, classes=chosen, probabilities=tuple(probabilities))
+def _predictions(classifier: Classifier, lazy: Lazy, top_k: int) -> list[Prediction]:
+    device, preprocessing = classifier.device, classifier.preprocessing
+    feed, normalise = Streamed(lazy, None, device, os.cpu_count() or 1), Normaliser(preprocessing, device)
+    found = dict[int, Prediction]()
+    for index, logits in answered(classifier.scores, feed, normalise, size=preprocessing.size, batch=classifier.batch):
+        values, places = torch.softmax(logits.double(), 1).sort(dim=1, descending=True, stable=True)
+        for number, shares, chosen in zip(index.tolist(), values[:, :top_k].tolist(), places[:, :top_k].tolist(), strict=True):
+            classes = tuple(classifier.classes[place] for place in chosen)
+            found[number] = Prediction(name=lazy.records.name(number), classes=classes, probabilities=tuple(shares))
+    names = map(lazy.records.name, range(len(lazy)))
+    return [found.get(number) or Prediction(name=name, problem=feed.problems[name]) for number, name in enumerate(names)]
 
 
 def _files(images: str | Path | Sequence[str | Path]) -> tuple[Store, int]:
@@ -197,4 +193,4 @@ def _pixels(images: npt.NDArray[Any]) -> tuple[Store, int]:
     return ArrayStore(images=images, split="image"), len(images)
 
 
-__all__ = ["Classifier", "Prediction", "frame_of", "open_classifier", "predict", "predict_with"]
+__all__ = ["Classifier", "Prediction", "classifier_of", "frame_of", "open_classifier", "predict", "predict_with"]
