@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from residual.backends.torch_ways import Dense, Geometry, Way, way_of
+from residual.backends.torch_ways import Dense, Geometry, Way, is_thinned, thinned, way_of
 
 
 class Conv2d(nn.Conv2d):
@@ -14,12 +15,17 @@ class Conv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:  # N C H W -> N D H/s W/s
         trained = self.training and self.weight.requires_grad and input.device.type == "cpu"
         if not trained or not _in_bfloat16(input) or not self._plain():
+            if trained and self._pointwise() and is_thinned(1, self.stride[0], (self.in_channels, self.out_channels)):
+                return F.conv2d(thinned(input, self.stride[0]), self.weight, self.bias)
             return super().forward(input)
         way, at = way_of(input.shape, self.weight.shape, self.stride[0], int(self.padding[0]))
         if way is None or (way is Dense and torch.compiler.is_compiling()):  # its table is NumPy's, which the compiler cannot take in
             return super().forward(input)
         found: Tensor = _By.apply(input.bfloat16(), self.weight.bfloat16(), way, at)  # type: ignore[no-untyped-call]
         return found
+
+    def _pointwise(self) -> bool:
+        return self.kernel_size == (1, 1) and self.padding == (0, 0) and self.stride[0] == self.stride[1] and self.groups == 1
 
     def _plain(self) -> bool:
         """Whether it is square, with zeros around, without groups and bias: what plans have."""

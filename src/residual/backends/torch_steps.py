@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from residual.backends.torch_ways import way_of
+from residual.backends.torch_ways import thinned, way_of
 from residual.layers import Conv, PadChannels
 
 _aten = torch.ops.aten
@@ -76,6 +76,26 @@ class Convolved:
         else:
             to_x, to_weight = way.backward(g, x, weight, at, self.inner, kept)
         run.gradients[f"{layer.name}.weight"] = to_weight
+        return to_x
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thinned:
+    """A convolution of each `stride`-th place."""
+
+    conv: Convolved
+    stride: int
+
+    def forward(self, x: Tensor, run: Pass) -> Tensor:
+        run.stack.append(x)
+        return self.conv.forward(thinned(x, self.stride), run)
+
+    def backward(self, g: Any, run: Pass) -> Any:
+        to_places, x = self.conv.backward(g, run), run.stack.pop()
+        if to_places is None:
+            return None
+        to_x = torch.zeros_like(x, dtype=to_places.dtype)
+        thinned(to_x, self.stride).copy_(to_places)
         return to_x
 
 

@@ -5,6 +5,7 @@ out"). Here each layer is one call of what PyTorch computes it with, forwards an
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,9 +26,11 @@ from residual.backends.torch_steps import (
     Pass,
     Rectified,
     Step,
+    Thinned,
     back_through,
     through,
 )
+from residual.backends.torch_ways import is_thinned
 from residual.layers import Block, Conv, GlobalAvgPool, Layer, Linear, MaxPool, Norm, PadChannels, Relu
 
 
@@ -140,6 +143,8 @@ class _Maker:
 
     def step(self, layer: Layer) -> Step:
         match layer:
+            case Conv() if is_thinned(layer.kernel, layer.stride, (layer.in_channels, layer.out_channels)) and not layer.padding:
+                return Thinned(conv=Convolved(layer=replace(layer, stride=1), inner=self.inner), stride=layer.stride)
             case Conv():
                 return Convolved(layer=layer, inner=self.inner)
             case Norm(name=name):
