@@ -15,7 +15,7 @@ class Conv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:  # N C H W -> N D H/s W/s
         trained = self.training and self.weight.requires_grad and input.device.type == "cpu"
         if not trained or not _in_bfloat16(input) or not self._plain():
-            if trained and self._pointwise() and is_thinned(1, self.stride[0], (self.in_channels, self.out_channels)):
+            if trained and self._pointwise(input) and is_thinned(1, self.stride[0], (self.in_channels, self.out_channels)):
                 return F.conv2d(thinned(input, self.stride[0]), self.weight, self.bias)
             return super().forward(input)
         way, at = way_of(input.shape, self.weight.shape, self.stride[0], int(self.padding[0]))
@@ -24,8 +24,10 @@ class Conv2d(nn.Conv2d):
         found: Tensor = _By.apply(input.bfloat16(), self.weight.bfloat16(), way, at)  # type: ignore[no-untyped-call]
         return found
 
-    def _pointwise(self) -> bool:
-        return self.kernel_size == (1, 1) and self.padding == (0, 0) and self.stride[0] == self.stride[1] and self.groups == 1
+    def _pointwise(self, input: Tensor) -> bool:
+        """Whether it is 1x1, square and without groups, and computed in channels last, as pictures or weights lie."""
+        last = input.stride(1) == 1 or not input.is_contiguous() or self.weight.stride(2) != 1
+        return last and self.kernel_size == (1, 1) and self.padding == (0, 0) and self.stride[0] == self.stride[1] and self.groups == 1
 
     def _plain(self) -> bool:
         """Whether it is square, with zeros around, without groups and bias: what plans have."""
