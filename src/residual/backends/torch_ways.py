@@ -47,7 +47,7 @@ class Way(Protocol):
 
 def is_thinned(kernel: int, stride: int, channels: tuple[int, int]) -> bool:
     """Whether a convolution sees only each `stride`-th place and has channels, in or out, that are no multiple of 8. In channels last
-    oneDNN 3.12 computes the gradient of its weights wrongly with AVX2, and writes past them: such a one is given those places alone."""
+    oneDNN 3.12 computes the gradient of its weights wrongly in some calls with AVX2: such a one is given those places alone."""
     return kernel == 1 and stride > 1 and any(count % 8 for count in channels)
 
 
