@@ -15,16 +15,14 @@ from torch.autograd.function import once_differentiable
 
 from residual.backends.torch import ResidualNet
 from residual.backends.torch_inference import as_planned, folded_layers
+from residual.backends.torch_normed import Averaged, Normed, Rectified
 from residual.backends.torch_steps import (
     Added,
-    Averaged,
     Convolved,
     Differentiated,
     Multiplied,
-    Normed,
     Padded,
     Pass,
-    Rectified,
     Step,
     Thinned,
     back_through,
