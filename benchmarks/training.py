@@ -27,7 +27,7 @@ from inference import memory
 from torch.nn import functional as F
 
 from residual.backends import torch as backend
-from residual.backends.allocator import memory_kept
+from residual.backends.allocator import memory_kept, training_memory
 from residual.backends.torch_convolution import in_layout
 from residual.backends.torch_training import training_form
 from residual.cost import cost
@@ -113,10 +113,11 @@ def alone(name: str, options: argparse.Namespace) -> float:
     """MiB by which the peak of this process rises for one peer."""
     machine()
     before = memory(reset=True)
-    with kept(name):
+    with training_memory() if name.startswith("residual") else nullcontext(lambda: None) as step_done:
         step = makers(options, options.half)[name]()
         for _ in range(8):
             step()
+            step_done()
     return memory() - before
 
 

@@ -55,7 +55,7 @@ def test_what_the_user_has_set_is_left_alone() -> None:
 
 APART = """
 import json, sys, torch
-from residual.backends.allocator import blocks_apart, memory_kept
+from residual.backends.allocator import blocks_apart, memory_kept, training_memory
 
 def resident():
     with open("/proc/self/statm") as file:
@@ -66,9 +66,11 @@ scopes = []
 for name in sys.argv[1].split():
     if name == "ended":  # the oldest, as of two trainings that overlap
         scopes.pop(0).__exit__(None, None, None)
+    elif name == "step":
+        step_done()
     else:
-        scopes.append({"apart": blocks_apart, "kept": memory_kept}[name]())
-        scopes[-1].__enter__()
+        scopes.append({"apart": blocks_apart, "kept": memory_kept, "training": training_memory}[name]())
+        step_done = scopes[-1].__enter__()
 before = resident()
 blocks = [torch.ones(250_000) for _ in range(100)]
 made = resident() - before
@@ -97,6 +99,11 @@ def left_of(scopes: str) -> float:
         ("apart kept ended", 1.0),
         ("kept kept ended ended apart", 0.5),
         ("kept kept ended apart", 1.0),
+        ("training", 0.5),  # until its first step is done
+        ("training step", 1.0),
+        ("training step step", 1.0),
+        ("training step apart", 1.0),
+        ("training step ended apart", 0.5),
     ],
 )
 def test_what_is_freed_apart_goes_back_at_once(scopes: str, wanted: float) -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from residual.architecture import Architecture, changed
 from residual.backends import torch as backend
-from residual.backends import torch_steps
+from residual.backends import torch_normed, torch_steps
 from residual.backends.torch_convolution import in_layout
 from residual.backends.torch_training import training_form
 from residual.backends.torch_ways import way_of
@@ -128,6 +128,28 @@ def test_every_way_of_a_convolution_is_taken(monkeypatch: pytest.MonkeyPatch) ->
     taken.clear()
     assert_trains_alike(scaled_down(arch), size=(64, 64))
     assert not taken, "float32 has none"
+
+
+@pytest.mark.parametrize("name", ["imagenet", "deep", "zero-padded", "preact"])
+@pytest.mark.parametrize("last", [True, False])
+def test_gradients_of_large_layers_are_put_where_others_were(name: str, last: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, to_input = list[int](), torch_normed._to_input
+
+    def noted(g: Tensor, *given: Any) -> Tensor:
+        seen.append(g.data_ptr())
+        found = to_input(g, *given)
+        assert found.data_ptr() == seen[-1]
+        return found
+
+    monkeypatch.setattr(torch_normed, "_to_input", noted)
+    changes = {"zero-padded": {"stem": "imagenet", "pool_padding": "zero"}, "preact": {"order": "preact"}}.get(name, {"stem": name})
+    arch = changed(SMALL, changes)
+    assert_trains_alike(arch, size=(33, 40), last=last)
+    assert not seen, "these are small"
+    monkeypatch.setattr(torch_normed, "_LARGE", 0)
+    monkeypatch.setattr(torch_normed, "_PART", 2**11)  # so that there are several parts, the last one shorter
+    assert_trains_alike(arch, size=(33, 40), count=7, last=last)
+    assert len(seen) >= 3
 
 
 def test_one_value_a_channel_is_refused_as_pytorch_does() -> None:

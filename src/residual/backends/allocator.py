@@ -1,14 +1,15 @@
 """Where the memory of a training stays, and that of a net's weights.
 
 The GNU C library asks the system for every large block anew and hands it back when it is freed, so that each step's activations are
-zeroed, page by page, again: a fifth of the time of ResNet-18 at 96x96 on two cores (docs/performance.md).
+zeroed, page by page, again: a fifth of the time of ResNet-18 at 96x96 on two cores (docs/performance.md). What stays of a step, small as
+it is, would lie between its activations and leave holes too small for those of the next: so the first step's are kept apart.
 """
 
 import ctypes
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from threading import Lock
 
 _TRIM, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # mallopt(3)
@@ -16,6 +17,24 @@ _LARGEST = 32 * 2**20  # the highest threshold from which blocks are the system'
 _APART = 2**18
 _LOCK = Lock()  # of malloc's settings, which are the process's
 _keeping = 0  # scopes that keep memory now
+
+
+@contextmanager
+def training_memory() -> Iterator[Callable[[], None]]:
+    """Inside, a training's steps. What it gives is called after each: from the first one on memory is kept (`memory_kept`), and before,
+    blocks are apart (`blocks_apart`), while what stays is made: momenta, and what each operation keeps for the shapes that it saw."""
+    with ExitStack() as scopes:
+        scopes.enter_context(blocks_apart())
+        settled = False
+
+        def done() -> None:
+            nonlocal settled
+            if not settled:
+                settled = True
+                scopes.close()
+                scopes.enter_context(memory_kept())
+
+        yield done
 
 
 @contextmanager

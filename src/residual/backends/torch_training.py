@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from residual.backends.torch import ResidualNet
 from residual.backends.torch_inference import as_planned, folded_layers
-from residual.backends.torch_normed import Averaged, Normed, Rectified
+from residual.backends.torch_normed import Averaged, Normed, Pooled, Rectified
 from residual.backends.torch_steps import (
     Added,
     Convolved,
@@ -121,6 +121,12 @@ class _Maker:
             last = steps[-1] if steps else None
             if isinstance(layer, Relu) and isinstance(last, Normed) and not last.relu:
                 last.relu = True
+                continue
+            if isinstance(layer, MaxPool):
+                relu = isinstance(last, Normed) and last.relu
+                if isinstance(last, Normed):
+                    last.relu, last.alone = False, True  # ReLU comes after the pooling
+                steps.append(Pooled(layer=layer, inner=self.inner, relu=relu))
                 continue
             steps.append(self.step(layer))
             self.inner |= any(name.startswith(f"{layer.name}.") for name in self.trained)

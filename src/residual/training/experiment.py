@@ -17,7 +17,7 @@ import torch
 from residual.architecture import Architecture, architecture_from
 from residual.backends import backend_of, check_backend, open_backend
 from residual.backends import torch as pytorch
-from residual.backends.allocator import memory_kept
+from residual.backends.allocator import training_memory
 from residual.backends.limits import check_recipe
 from residual.backends.torch_training import training_form
 from residual.data import Source, look, open_source
@@ -154,8 +154,9 @@ def proceed(experiment: Experiment) -> Iterator[StepEnd | EpochEnd]:
     run, state, recipe = experiment.run, experiment.state, experiment.setting.recipe
     board, last = Board(run.folder), time.monotonic()
     events = portable.fit(state, experiment.setting) if isinstance(state, PortableState) else fit(state, experiment.setting)
-    with memory_kept():
+    with training_memory() as step_done:
         for event in events:
+            step_done()
             if isinstance(event, EpochEnd):
                 run.append(event)
                 board.epoch(event)
