@@ -6,8 +6,8 @@ Each pipeline is a process of its own that opens the model's file, answers for a
 compiled) and then again (counted); in turn, median of all rounds. The peers open, convert, resize and cut by Pillow, in as many threads as
 there are processors, and run batches of 16, one after the other: eager PyTorch with the model as `residual.load` gives it, N C H W; the
 same compiled with freezing; ONNX Runtime and OpenVINO on an export of it, without PyTorch. Ours is what `residual.predict(FILE, FOLDER)`
-does, which decodes ahead, in float32 and bfloat16. "whole" is the process's peak of memory, "rise" by how much that is more than it took
-with its libraries imported.
+does, which decodes ahead, in float32 and bfloat16, and `residual.evaluate(FILE, FOLDER)`, which opens the file in each pass. "whole" is
+the process's peak of memory, "rise" by how much that is more than it took with its libraries imported.
 """
 
 import argparse
@@ -65,6 +65,12 @@ def ours(precision: str) -> Callable[[Path, Path, int], Pass]:
     return begin
 
 
+def evaluated(model: Path, folder: Path, size: int) -> Pass:
+    from residual.training.evaluation import evaluate
+
+    return lambda: evaluate(model, folder).count
+
+
 def eager(model: Path, folder: Path, size: int, *, compiled: bool = False) -> Pass:
     import torch
 
@@ -110,6 +116,7 @@ def openvino(model: Path, folder: Path, size: int) -> Pass:
 PIPELINES: dict[str, tuple[Callable[[Path, Path, int], Pass], str]] = {
     "residual": (ours("float32"), "import residual.training.prediction"),
     "residual, bfloat16": (ours("bfloat16"), "import residual.training.prediction"),
+    "residual, evaluate": (evaluated, "import residual.training.evaluation"),
     "eager": (eager, "import torch, residual.backends.torch, PIL.Image"),
     "compiled, freezing": (frozen, "import torch, residual.backends.torch, PIL.Image"),
     "ONNX Runtime": (onnx_runtime, "import onnxruntime, PIL.Image"),
@@ -150,7 +157,8 @@ def prepare(variant: str, size: int, count: int, folder: Path) -> Path:
 
     make_pictures(folder / "pictures", count)
     model, path = model_of(variant), folder / "model.safetensors"
-    residual.save(model, path, preprocessing=Preprocessing(size=(size, size), channels=3, mean=MEAN, std=STD, crop=0.875))
+    classes = [f"class{index}" for index in range(1000)]  # ten of them are the pictures' folders
+    residual.save(model, path, classes=classes, preprocessing=Preprocessing(size=(size, size), channels=3, mean=MEAN, std=STD, crop=0.875))
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     inputs, batch = (torch.rand(2, 3, size, size),), torch.export.Dim("batch")
     try:

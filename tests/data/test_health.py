@@ -82,6 +82,17 @@ def test_what_training_would_refuse_is_still_examined(tmp_path: Path) -> None:
         examine(root / "x/0.png")
 
 
+def test_a_data_set_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    health = examine("digits")
+    assert (health.kind, health.fault, health.formats) == ("digits", "", {"array": 1797})
+    assert {split: sum(counts.values()) for split, counts in health.counts.items()} == {"train": 1438, "test": 359}
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path / "digits", {"x": 3, "y": 3})
+    assert examine("digits").kind == "folder", "a folder of that name is meant"
+    with pytest.raises(ValueError, match="no folder"):
+        examine("digit")
+
+
 def test_empty_folder(tmp_path: Path) -> None:
     health = examine(tmp_path)
     assert health.fault.startswith("No pictures")

@@ -15,7 +15,7 @@ class Doctor:
     """
 
     folder: Positional[Annotated[str, arg(metavar="FOLDER")]]
-    """One folder for each class (also under train/ and test/), or parquet files."""
+    """One folder for each class (also under train/ and test/), parquet files, or the name of a data set."""
     json: Annotated[bool, arg(help_behavior_hint="")] = False
     """Print JSON."""
 

@@ -54,9 +54,10 @@ class _Seen:
 
 
 def examine(folder: str | Path, *, workers: int = 0, progress: Progress | None = None) -> Health:
-    """The health of a folder of pictures or of parquet files; ValueError where there is no such folder."""
+    """The health of a folder of pictures or of parquet files, or of a data set by its name as training takes it; ValueError where there is
+    neither."""
     root = Path(folder).expanduser()
-    opened = _open(root)
+    opened = _open(root) if root.is_dir() else _named(folder)
     found = list(_read(opened, workers, progress))
     read = [one for one in found if isinstance(one, _Seen)]
     twins = [_twins([read[place] for place in group]) for group in _groups(read)]
@@ -81,8 +82,6 @@ def examine(folder: str | Path, *, workers: int = 0, progress: Progress | None =
 
 def _open(root: Path) -> _Opened:
     """The folder opened as training would, or as far as that goes, with the sentence that says why not."""
-    if not root.is_dir():
-        open_source(root)  # raises the sentence for a missing folder or a file
     listing: Listing | None = None
     try:
         if not parquet_files(root):
@@ -94,6 +93,11 @@ def _open(root: Path) -> _Opened:
         classes = tuple(sorted({name for groups in listing.splits.values() for name in groups}))
         return _Opened(kind="folder", fault=str(error), classes=classes, splits=folder_splits(listing, classes), listing=listing)
     return _Opened(kind=source.kind, fault="", classes=source.classes, splits=source.splits, notes=source.notes, listing=listing)
+
+
+def _named(name: str | Path) -> _Opened:
+    source = open_source(name)  # raises the sentence for a missing folder or a file
+    return _Opened(kind=source.kind, fault="", classes=source.classes, splits=source.splits, notes=source.notes)
 
 
 def _read(opened: _Opened, workers: int, progress: Progress | None) -> Iterator[_Seen | Problem]:

@@ -186,7 +186,7 @@ def _bins(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> 
 
 
 def _rows(matrix: npt.NDArray[np.integer]) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(int(value) for value in row) for row in matrix)
+    return tuple(map(tuple, matrix.tolist()))
 
 
 __all__ = ["Bin", "ClassScore", "Evaluation", "evaluation_from", "measure", "wilson"]
