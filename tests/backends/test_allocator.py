@@ -101,7 +101,8 @@ def left_of(scopes: str) -> float:
         ("kept kept ended apart", 1.0),
         ("training", 0.5),  # until its first step is done
         ("training step", 1.0),
-        ("training step step", 1.0),
+        ("training ended", 1.0),
+        ("training ended step apart", 0.5),  # too late to keep memory
         ("training step apart", 1.0),
         ("training step ended apart", 0.5),
     ],

@@ -1,6 +1,8 @@
 """Whole trainings on real pictures: what a run folder holds, who may open the test set, and data that does not fit into memory."""
 
 import json
+import os
+import platform
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import torch
 from PIL import Image
 
 import residual
+from residual.backends import allocator
 from residual.data import memory_plan, open_source
 from residual.plan import plan
 from residual.recipe import EpochEnd
@@ -63,6 +66,18 @@ def test_red_and_blue_are_told_apart(run: residual.Run) -> None:
 def test_counts_add_up(run: residual.Run) -> None:
     split = run.record["split"]
     assert split["train"] + split["validation"] + 10 == 48  # the broken one is in none of them
+
+
+def test_memory_is_kept_once_a_step_is_done(tmp_path: Path) -> None:
+    stream = np.random.default_rng(0)
+    data = (stream.integers(0, 256, (40, 16, 16, 1), np.uint8), np.arange(40) % 2)
+    experiment = begin(data, "default", {**FIELDS, "epochs": 1}, out=tmp_path / "run")
+    kept = [allocator._keeping for _ in proceed(experiment)]
+    if platform.libc_ver()[0] != "glibc" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        assert not any(kept), "malloc is left alone"
+    else:
+        assert set(kept) == {1}
+    assert allocator._keeping == 0
 
 
 def test_test_set_is_opened_once_and_every_opening_is_logged(run: residual.Run) -> None:

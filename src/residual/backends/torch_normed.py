@@ -83,8 +83,7 @@ class Pooled:
     relu: bool
 
     def forward(self, x: Tensor, run: Pass) -> Tensor:
-        border = self.layer.padding * self.layer.zero_padding
-        x = F.pad(x, (border,) * 4) if border else x
+        x = F.pad(x, (self._border,) * 4) if self._border else x
         y: Tensor
         y, taken = _aten.max_pool2d_with_indices(x, *self._window)
         if self.relu:
@@ -101,12 +100,17 @@ class Pooled:
             g = _aten.threshold_backward(g, y, 0)
         to_x = torch.empty_strided(shape, strides, dtype=g.dtype)  # also what the pooling saw, of which only the shape is looked at
         _aten.max_pool2d_with_indices_backward.grad_input(g, to_x, *self._window, [1, 1], False, taken, grad_input=to_x)
-        border = self.layer.padding * self.layer.zero_padding
-        return to_x[:, :, border:-border, border:-border] if border else to_x
+        at = self._border
+        return to_x[:, :, at:-at, at:-at].clone() if at else to_x
+
+    @property
+    def _border(self) -> int:
+        """Zeros around; before a ReLU minus infinity gives the same."""
+        return self.layer.padding if self.layer.zero_padding and not self.relu else 0
 
     @property
     def _window(self) -> tuple[list[int], ...]:
-        return [self.layer.kernel] * 2, [self.layer.stride] * 2, [self.layer.padding * (not self.layer.zero_padding)] * 2
+        return [self.layer.kernel] * 2, [self.layer.stride] * 2, [self.layer.padding - self._border] * 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Examines a folder of pictures or parquet files, as `residual doctor` shows it. Nothing on disk is changed.
+"""Examines a folder of pictures or parquet files, as `residual doctor` shows it. Nothing in it is changed.
 
 The surprising thing: a folder without a test set is examined with the 20 % test cut that training would make, so leaks into that
 cut show.
@@ -54,8 +54,8 @@ class _Seen:
 
 
 def examine(folder: str | Path, *, workers: int = 0, progress: Progress | None = None) -> Health:
-    """The health of a folder of pictures or of parquet files, or of a data set by its name as training takes it; ValueError where there is
-    neither."""
+    """The health of a folder of pictures or of parquet files, or, where no folder has this name, of the data set that has it; ValueError
+    where there is neither."""
     root = Path(folder).expanduser()
     opened = _open(root) if root.is_dir() else _named(folder)
     found = list(_read(opened, workers, progress))

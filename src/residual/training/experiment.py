@@ -155,6 +155,8 @@ def proceed(experiment: Experiment) -> Iterator[StepEnd | EpochEnd]:
     board, last = Board(run.folder), time.monotonic()
     events = portable.fit(state, experiment.setting) if isinstance(state, PortableState) else fit(state, experiment.setting)
     with training_memory() as step_done:
+        if isinstance(state, PortableState):
+            step_done()  # of such a training whole epochs are seen
         for event in events:
             step_done()
             if isinstance(event, EpochEnd):
