@@ -130,7 +130,7 @@ def test_every_way_of_a_convolution_is_taken(monkeypatch: pytest.MonkeyPatch) ->
     assert not taken, "float32 has none"
 
 
-@pytest.mark.parametrize("name", ["imagenet", "deep", "zero-padded", "preact"])
+@pytest.mark.parametrize("name", ["imagenet", "deep", "zero-padded", "zeros without ReLU", "preact"])
 @pytest.mark.parametrize("last", [True, False])
 def test_gradients_of_large_layers_are_put_where_others_were(name: str, last: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, to_input = list[int](), torch_normed._to_input
@@ -142,14 +142,19 @@ def test_gradients_of_large_layers_are_put_where_others_were(name: str, last: bo
         return found
 
     monkeypatch.setattr(torch_normed, "_to_input", noted)
-    changes = {"zero-padded": {"stem": "imagenet", "pool_padding": "zero"}, "preact": {"order": "preact"}}.get(name, {"stem": name})
-    arch = changed(SMALL, changes)
+    padded = {"stem": "imagenet", "pool_padding": "zero"}
+    changes = {
+        "zero-padded": padded,
+        "zeros without ReLU": {**padded, "order": "preact", "preact_start": "block"},
+        "preact": {"order": "preact"},
+    }
+    arch = changed(SMALL, changes.get(name, {"stem": name}))
     assert_trains_alike(arch, size=(33, 40), last=last)
     assert not seen, "these are small"
     monkeypatch.setattr(torch_normed, "_LARGE", 0)
     monkeypatch.setattr(torch_normed, "_PART", 2**11)  # so that there are several parts, the last one shorter
     assert_trains_alike(arch, size=(33, 40), count=7, last=last)
-    assert len(seen) == {"imagenet": 4, "deep": 6, "zero-padded": 4, "preact": 7}[name]
+    assert len(seen) == {"imagenet": 4, "deep": 6, "zero-padded": 4, "zeros without ReLU": 7, "preact": 7}[name]
     seen.clear()
     training_form(made(arch), half=True)(pictures(arch, 7, 33, 40)[0]).sum().backward()  # type: ignore[no-untyped-call]
     assert not seen, "bfloat16 would be rounded four times"
