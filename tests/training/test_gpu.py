@@ -1,6 +1,6 @@
 """What only a GPU shows: pictures and augmentation live on it, no step waits for it, and its runs are as exact as the CPU's."""
 
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,45 +9,31 @@ import torch
 
 import residual
 from residual.backends import torch as backend
-from residual.backends.torch_training import training_form
-from residual.plan import plan
-from residual.preprocessing import Preprocessing
-from residual.training.feed import Normaliser, Resident
-from residual.training.loop import Setting, State, StepEnd, fit
-from tests.training.test_loop import BASE, NET, decoded
+from residual.training.feed import Feed, Resident
+from residual.training.machine import device_memory
+from tests.training.test_device import resident, steps, streamed
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
 
-def test_no_step_waits_for_the_device() -> None:
+@pytest.mark.parametrize("feed", [resident, streamed])
+def test_no_step_waits_for_the_device(feed: Callable[..., Feed], tmp_path: Path) -> None:
     """With every augmentation switched on, PyTorch refuses whatever makes the host wait."""
-    device = torch.device("cuda")
-    recipe = replace(BASE, flip="alternate", crop_padding=1, erasing=0.5, mixup=0.2, label_smoothing=0.1, ema=0.9, epochs=3)
-    model = backend.build(plan(NET), 0).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = {name: value.clone() for name, value in model.state_dict().items()}
-    state = State(model=model, optimizer=backend.optimizer(model, recipe), average=average)
-    feed, normalise = (
-        Resident(decoded(256), None, device),
-        Normaliser(Preprocessing(size=(8, 8), channels=1, mean=(0.3,), std=(0.3,)), device),
-    )
-    setting = Setting(
-        recipe=recipe,
-        train=feed,
-        validation=None,
-        normalise=normalise,
-        size=(8, 8),
-        device=device,
-        half=True,
-        call=training_form(model, half=True),
-    )
-    events = fit(state, setting)
-    assert isinstance(next(events), StepEnd)  # the first step allocates and picks kernels
+    events = steps(feed(tmp_path, torch.device("cuda")), torch.device("cuda"))
+    next(events)  # the first step allocates, picks kernels and brings the epoch's order there
     torch.cuda.set_sync_debug_mode("error")
     try:
-        assert all(isinstance(next(events), StepEnd) for _ in range(12))
+        assert [next(events).step for _ in range(2)] == [2, 3]  # of streamed pictures an epoch has three
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_pictures_lie_on_it_and_count_against_its_memory(tmp_path: Path) -> None:
+    feed, free = resident(tmp_path, torch.device("cuda")), device_memory(torch.device("cuda"))
+    assert isinstance(feed, Resident)
     assert feed.images.is_cuda
+    assert free is not None
+    assert 0 < free <= torch.cuda.get_device_properties(0).total_memory
 
 
 def test_digits_train_on_it_and_are_classified_alike_on_the_cpu(tmp_path: Path) -> None:

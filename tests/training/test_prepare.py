@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from residual.data import memory, memory_plan, open_source
+from residual.data import Frame, memory, memory_plan, open_source
 from residual.recipe import Recipe
 from residual.training import prepare as prepare_module
 from residual.training.experiment import begin, finish, pause, proceed, resume
@@ -131,3 +131,10 @@ def test_weights_are_the_same_with_without_and_resumed(data: Path, tmp_path: Pat
     assert weights(data, tmp_path / "resumed while filling", stop_after=3) == filling
     monkeypatch.setenv("RESIDUAL_CACHE", "off")
     assert weights(data, tmp_path / "without") == filling
+
+
+def test_a_device_s_own_memory_counts_where_it_is_the_smaller() -> None:
+    frame = Frame(size=(100, 100), channels=3)  # 1,000 of them take 30 MB, and two fifths of 64 MiB are 27
+    small, large = (memory_plan(1000, frame, device=size) for size in (2**26, 2**60))
+    assert (small.place, small.free) == ("stream", 2**26)
+    assert (large.place, large.free < 2**60) == ("memory", True)

@@ -24,7 +24,7 @@ class MemoryPlan:
         place: "memory"; "cache" when they would fit there but are read from a cache on disk all the same, as quickly as a training asks
             for large pictures; or "stream" when they are decoded, or read from a cache, in every epoch.
         needed: bytes that all decoded pictures take.
-        free: bytes that are available now.
+        free: bytes that are available now, on the device too where it has a memory of its own.
         share: the part of `free` they may take.
         cache: half a sentence on where pictures are kept once decoded, or why they are not.
     """
@@ -43,12 +43,13 @@ class MemoryPlan:
         return f"{told}; {self.cache}" if self.cache else told
 
 
-def memory_plan(count: int, frame: Frame, share: float = 0.4, *, cached: bool = False) -> MemoryPlan:
-    """The place for `count` pictures of this frame as uint8; `cached`: there is a cache of them that is quick enough."""
+def memory_plan(count: int, frame: Frame, share: float = 0.4, *, cached: bool = False, device: int | None = None) -> MemoryPlan:
+    """The place for `count` pictures of this frame as uint8; `cached`: there is a cache of them that is quick enough; `device`: bytes that
+    are free where they are to lie in the end, if that is a memory of its own: the smaller of the two counts."""
     if not 0 < share <= 1:
         raise ValueError(f"The share of free memory lies above 0 and is at most 1, and is not {share}.")
     needed = count * frame.size[0] * frame.size[1] * frame.channels
-    free = free_memory()
+    free = free_memory() if device is None else min(free_memory(), device)
     spared = cached and needed > _HELD and max(frame.size) > _SMALL
     place: Place = "stream" if needed > share * free else "cache" if spared else "memory"
     return MemoryPlan(place=place, needed=needed, free=free, share=share)

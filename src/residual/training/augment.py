@@ -3,6 +3,8 @@
 Everything is drawn from torch's global stream, which the loop seeds anew for each step from (seed, epoch, step).
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -82,8 +84,14 @@ def erased(x: Tensor, probability: float) -> Tensor:
 
 def colour_noise(n: int, deviation: float, device: torch.device) -> Tensor:
     """N 3 1 1 shifts of RGB in [0, 1] along ImageNet's principal colours. Krizhevsky et al. 2012, section 4.1."""
-    weights = torch.randn(n, 3, device=device) * deviation * torch.tensor(_EIGENVALUES, device=device)
-    return (weights @ torch.tensor(_EIGENVECTORS, device=device).T)[:, :, None, None]
+    values, vectors = _principal_colours(device)
+    return (torch.randn(n, 3, device=device) * deviation * values @ vectors.T)[:, :, None, None]
+
+
+@cache
+def _principal_colours(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors, brought to a device once, because bringing them waits for all that it does."""
+    return torch.tensor(_EIGENVALUES, device=device), torch.tensor(_EIGENVECTORS, device=device)
 
 
 def mixed(x: Tensor, labels: Tensor, recipe: Recipe) -> tuple[Tensor, Targets]:

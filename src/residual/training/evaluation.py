@@ -23,6 +23,7 @@ from residual.runs import Run, as_json, open_run
 from residual.spelling import nearest
 from residual.training.feed import Normaliser, Resident, Streamed
 from residual.training.inference import answers
+from residual.training.machine import device_memory
 from residual.training.metrics import Evaluation, measure
 from residual.training.prediction import Classifier, frame_of, open_classifier
 from residual.training.prepare import splits
@@ -120,7 +121,8 @@ def evaluate_model(
     """
     preprocessing, device, workers = classifier.preprocessing, classifier.device, os.cpu_count() or 1
     frame = frame_of(preprocessing)
-    place = memory_plan(len(records), frame, memory, cached=cache is not None and device.type == "cpu").place
+    cached = cache is not None and device.type == "cpu"
+    place = memory_plan(len(records), frame, memory, cached=cached, device=device_memory(device)).place
     if place == "cache" and cache is not None:  # decoding beside the network would slow both down
         decode_into(cache, records, frame, workers=workers)
         place = "memory" if cache.fault else place

@@ -62,8 +62,8 @@ class Resident:
         return len(self.labels)
 
     def read(self, chunks: Sequence[npt.NDArray[np.int64]]) -> Iterator[Batch]:
-        for chunk in chunks:
-            index = torch.from_numpy(chunk).to(self.images.device)
+        order = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *chunks])).to(self.images.device)  # for each batch, it would wait
+        for index in torch.split(order, [*map(len, chunks)]):
             yield self.images.index_select(0, self.rows[index]), self.targets[index], index  # 7 times as fast as self.images[...]
 
 
@@ -103,9 +103,10 @@ class Streamed:
         self._tell()
 
     def _begin(self, chunk: npt.NDArray[np.int64], part: int, pool: ThreadPoolExecutor) -> "_Batch":
-        images = np.empty((len(chunk), *self.lazy.frame.size, self.lazy.frame.channels), np.uint8)
+        shape = (len(chunk), *self.lazy.frame.size, self.lazy.frame.channels)
+        images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         cuts = [slice(start, start + part) for start in range(0, len(chunk), part)]
-        parts = {cut.start: pool.submit(self.lazy.fill, self.indices[chunk[cut]], images[cut]) for cut in cuts}
+        parts = {cut.start: pool.submit(self.lazy.fill, self.indices[chunk[cut]], images[cut].numpy()) for cut in cuts}
         return _Batch(chunk=chunk, images=images, parts=parts)
 
     def _end(self, batch: "_Batch") -> Iterator[Batch]:
@@ -115,13 +116,14 @@ class Streamed:
         kept, images = batch.chunk, batch.images
         if bad:
             good = np.setdiff1d(np.arange(len(kept)), list(bad))
-            kept, images = kept[good], images[good]
+            kept, images = kept[good], images[torch.from_numpy(good)]
         if len(kept):
-            yield (
-                torch.from_numpy(images).to(self.device),
-                torch.from_numpy(self.labels[kept]).to(self.device),
-                torch.from_numpy(kept).to(self.device),
-            )
+            yield self._sent(images), self._sent(torch.from_numpy(self.labels[kept])), self._sent(torch.from_numpy(kept))
+
+    def _sent(self, values: Tensor) -> Tensor:
+        """On the device; a GPU takes them from memory that stays where it is, so that its steps need not be waited for."""
+        held = values.pin_memory() if self.device.type == "cuda" else values
+        return held.to(self.device, non_blocking=True)
 
     def _tell(self) -> None:
         """Warns, once, that the cache has failed."""
@@ -135,7 +137,7 @@ class _Batch:
     """A batch that threads are filling: where each part of it starts, and what will be wrong with it."""
 
     chunk: npt.NDArray[np.int64]
-    images: npt.NDArray[np.uint8]
+    images: Tensor
     parts: dict[int, Future[dict[int, Problem]]]
 
 

@@ -52,6 +52,11 @@ def machine() -> Machine:
     return Machine(device=device, name=torch.cuda.get_device_name() if cuda else _cpu_name(), rate=side**3 / seconds, half=half)
 
 
+def device_memory(device: torch.device) -> int | None:
+    """Bytes that are free on a GPU; None on a CPU, which has no memory of its own."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
 def _multiplies_bfloat16() -> bool:
     """Whether the processor has AMX or AVX-512 for it; elsewhere PyTorch takes it apart, which is slower than float32."""
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every PyTorch that we run on

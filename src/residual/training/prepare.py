@@ -33,6 +33,7 @@ from residual.preprocessing import Preprocessing
 from residual.recipe import Recipe
 from residual.training.feed import Feed, Resident, Streamed
 from residual.training.inference import chunked
+from residual.training.machine import device_memory
 
 _SAMPLE, _STREAMED_SAMPLE = 10_000, 1_000  # pictures that the pixel statistics are taken over; the latter where each is decoded for it
 _CHUNK = 4_000_000  # pixels taken together in the statistics: 48 MB of float32 colour
@@ -111,7 +112,7 @@ def _placed(
 ) -> tuple["_Feeds", MemoryPlan]:  # fmt: skip
     """Where the pictures go. A cache that is to hold them is filled; they are held in memory where the disk fails at that."""
     feeds = _Feeds(device=device, workers=os.cpu_count() or 1, place="cache", progress=progress)
-    plan = memory_plan(len(records), frame, cached=cache is not None and device.type == "cpu")
+    plan = memory_plan(len(records), frame, cached=cache is not None and device.type == "cpu", device=device_memory(device))
     if plan.place == "cache" and cache is not None:
         decode_into(cache, records, frame, workers=feeds.workers, progress=progress)
         plan = replace(plan, place="memory") if cache.fault else plan
@@ -157,7 +158,7 @@ class _Feeds:
 
     def make(self, records: Records, frame: Frame, cache: PictureCache | None) -> tuple[Feed, tuple[Problem, ...]]:
         held = self.place == "memory" or (self.place == "cache" and cache is None)
-        if held and memory_plan(len(records), frame).place == "memory":
+        if held and memory_plan(len(records), frame, device=device_memory(self.device)).place == "memory":
             decoded = decode(records, frame, workers=self.workers, progress=self.progress, cache=cache)
             return Resident(decoded, None, self.device), decoded.problems
         problems = self.screened(records, frame, cache)
