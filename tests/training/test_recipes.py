@@ -1,5 +1,6 @@
 """The recipes' numbers against their sources, and what choosing makes of data and machine."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -220,6 +221,10 @@ def test_every_choice_says_why() -> None:
     reasons = " ".join(chosen(DIGITS).reasons)
     for word in ("Pictures:", "Augmentation:", "Batch:", "Model:", "Arithmetic:", "pictures/s"):
         assert word in reasons
+    assert "it sees each 30 times" in reasons
+    model = next(reason for reason in chosen(DIGITS, {"time": 60.0}).reasons if reason.startswith("Model:"))
+    *_, rate, times = re.findall("[0-9][0-9,]*", model)
+    assert int(times) == pytest.approx(60 * int(rate.replace(",", "")) / (1400 * 0.9), abs=1)
 
 
 def test_unknown_recipe() -> None:

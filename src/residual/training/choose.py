@@ -202,12 +202,13 @@ def _sized(
     arch, worth = rung.architecture, rung.worth
     wanted = most or max(wanted, ceil(worth))
     passes = seconds * way.rate / count
+    epochs = recipe.epochs if "epochs" in fixed else min(max(1, int(passes)), wanted)
     why = f"the largest that sees every picture often enough for its size in {seconds:.0f} s, {passes:.1f} times"
     if arch == fastest and passes < wanted:
         why = f"the fastest there is; it sees every picture {passes:.1f} times in {seconds:.0f} s"
     elif data.count < _FEW and arch == rungs[-1].architecture:
-        why = f"as wide as so few pictures call for; it sees each {wanted} times"
-    epochs = recipe.epochs if "epochs" in fixed else min(max(1, int(passes)), wanted)
+        times = f"about {passes:.0f}" if recipe.time else f"{epochs}"
+        why = f"as wide as so few pictures call for; it sees each {times} times"
     reasons.append(
         f"Model: a residual net of {2 + 2 * sum(arch.depths)} layers, widths {'-'.join(map(str, arch.out_widths))}, which trains on about "
         f"{way.rate:,.0f} pictures/s here: {why}."
