@@ -4,7 +4,8 @@
 
 Peers: PyTorch eager (N C H W, and channels last), compiled (as it is, and with freezing, which folds batch norm), ONNX Runtime and OpenVINO
 on an export of the same model, all in float32; then ours and eager in bfloat16. Each gets the batch size, and all threads. A peer that
-is not installed or fails is told with its reason.
+is not installed or fails is told with its reason. On a GPU, where there is one: pictures lie there, both peers of the CPU are left out, and
+"memory" is PyTorch's there.
 Weights are random, no tensor at its default. "memory" is by how much the peak of a process of its own, which had made the model and
 nothing else, rose while the peer was made and first run: the median of some processes, since what the model's making left free differs.
 """
@@ -64,8 +65,19 @@ def eager_bfloat16(model: backend.ResidualNet, x: Tensor) -> Call:
     other = copy.deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def call(images: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(images.device.type, torch.bfloat16):
             found: Tensor = other(images.contiguous(memory_format=torch.channels_last))
+            return found.float()
+
+    return call
+
+
+def autocast(model: backend.ResidualNet, x: Tensor) -> Call:
+    """N C H W."""
+
+    def call(images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16):
+            found: Tensor = model(images)
             return found.float()
 
     return call
@@ -131,19 +143,22 @@ PEERS: dict[str, Callable[[backend.ResidualNet, Tensor], Call]] = {
     "OpenVINO": openvino,
     "residual, bfloat16": residual_bfloat16,
     "eager, bfloat16": eager_bfloat16,
+    "eager, bfloat16, N C H W": autocast,
 }
+CPU_ONLY = ("ONNX Runtime", "OpenVINO")
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """What was measured, by peer, and on what."""
     arch = architecture(options.variant)
     size = (options.image_size,) * 2
-    model, x = model_of(options.variant), torch.rand(options.batch_size, arch.in_channels, *size)
+    device = machine().device
+    model, x = model_of(options.variant).to(device), torch.rand(options.batch_size, arch.in_channels, *size, device=device)
     rows: dict[str, dict[str, Any]] = {}
     calls: dict[str, Call] = {}
     with torch.no_grad():
         wanted = model(x)
-        for name in options.peers.split(";"):
+        for name in [name for name in options.peers.split(";") if device == "cpu" or name not in CPU_ONLY]:
             began = time.perf_counter()
             try:
                 call = PEERS[name](model, x)
@@ -164,9 +179,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             for name in [*calls, *calls][start : start + len(calls)]:
                 call = calls[name]
                 call(x)  # not counted: threads of the peer before may still be spinning
+                wait()
                 began = time.perf_counter()
                 for _ in range(options.repeat):
                     call(x)
+                wait()
                 rows[name]["rates"].append(options.repeat * len(x) / (time.perf_counter() - began))
     for name in calls:
         rows[name]["median"] = statistics.median(rows[name]["rates"])
@@ -179,8 +196,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def alone(name: str, options: argparse.Namespace) -> float:
     """MiB by which the peak of this process rises for one peer."""
-    model = model_of(options.variant)
-    x = torch.rand(options.batch_size, model.plan.in_channels, options.image_size, options.image_size)
+    model = model_of(options.variant).to(machine().device)
+    x = torch.rand(options.batch_size, model.plan.in_channels, options.image_size, options.image_size, device=machine().device)
     before = memory(reset=True)
     with torch.no_grad():
         PEERS[name](model, x)(x)
@@ -188,7 +205,12 @@ def alone(name: str, options: argparse.Namespace) -> float:
 
 
 def memory(*, reset: bool = False) -> float:
-    """MiB of this process: the largest since the last `reset`, or with `reset` those now. NaN where Linux does not tell."""
+    """MiB of this process, or on its GPU where there is one: the largest since the last `reset`, or with `reset` those now. NaN where
+    Linux does not tell."""
+    if torch.cuda.is_available():
+        if reset:
+            torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.max_memory_allocated() / 2**20
     try:
         if reset:
             Path("/proc/self/clear_refs").write_text("5")
@@ -197,6 +219,12 @@ def memory(*, reset: bool = False) -> float:
         return float("nan")
     wanted = "VmRSS:" if reset else "VmHWM:"
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(wanted)), float("nan"))
+
+
+def wait() -> None:
+    """Until a GPU has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def versions() -> dict[str, str]:

@@ -3,8 +3,9 @@
     python benchmarks/training.py --variant resnet18 --image-size 96 --batch-size 64 --json benchmarks/results/training-resnet18-96.json
 
 Peers: the chapter's loop (eager, float32, N C H W), the same in channels last, with bfloat16 autocast where that is faster, and what a
-well-read user switches on (all of this and torch.compile). Ours is the loop of `residual train` itself, from uint8 pictures in
-memory to the optimizer's step, with what `default` picks here. Pictures and labels are random. Compiling is not counted; it is told.
+well-read user switches on (all of this and torch.compile); on a GPU also autocast in N C H W, and memory is PyTorch's there. Ours is
+the loop of `residual train` itself, from uint8 pictures in memory to the optimizer's step, with what `default` picks here. Pictures and
+labels are random. Compiling is not counted; it is told.
 Nor is the first step of each peer in each round. "memory" is by how much the peak of a process of its own rose while it made one of them
 and did eight steps: the median of some processes.
 """
@@ -23,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from inference import memory
+from inference import memory, wait
 from torch.nn import functional as F
 
 from residual.backends import torch as backend
@@ -94,8 +95,10 @@ def network(options: argparse.Namespace) -> Any:
 
 
 def makers(options: argparse.Namespace, half: bool) -> dict[str, Callable[[], Step]]:
+    on_gpu = {"autocast": lambda: written_by_hand(options, last=False, compiled=False, half=half)}
     return {
         "the chapter's loop": lambda: written_by_hand(options, last=False, compiled=False, half=False),
+        **(on_gpu if machine().device != "cpu" else {}),
         "channels last": lambda: written_by_hand(options, last=True, compiled=False, half=False),
         "channels last, autocast": lambda: written_by_hand(options, last=True, compiled=False, half=half),
         "well-read user": lambda: written_by_hand(options, last=True, compiled=True, half=half),
@@ -154,11 +157,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "steps": options.steps, "bfloat16": half,
         "gflop_per_picture": 6 * macs / 1e9, "machine": machine().as_dict(), "versions": versions(), "peers": rows,
     }  # fmt: skip
-
-
-def wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ def fenced(language: str) -> list[str]:
 
 
 def test_its_python_runs_in_one_process(tmp_path: Path) -> None:
-    code = fenced("python")[0].removeprefix("python")
+    code = "".join(block.removeprefix("python") for block in fenced("python"))
     assert "time=60" in code  # three seconds of training instead, so that a test may wait for it
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "picture.jpg")
     environment = {**os.environ, "PYTHONPATH": str(DOCS.parent)}
@@ -40,5 +40,6 @@ def test_its_commands_are_understood() -> None:
     lines = [shlex.split(line, comments=True) for block in fenced("") for line in block.splitlines()]
     commands = [words for words in lines if words[:1] == ["residual"]]
     assert len(commands) > 15
-    for words in commands:
+    named = [shlex.split(found) for found in re.findall(r"`residual ([a-z][^`]*)`", README)]
+    for words in commands + [["residual", *words] for words in named if len(words) > 1 and "--help" not in words]:
         assert understood(words[1:]) is not None, words

@@ -23,6 +23,7 @@ from residual.preprocessing import Preprocessing
 from residual.training.augment import colour_noise
 from residual.training.feed import Feed, Normaliser, Resident, Streamed
 from residual.training.loop import Setting, State, StepEnd, fit
+from residual.training.pruning import unpruned
 from tests.training.test_loop import BASE, NET
 
 META = torch.device("meta")
@@ -30,20 +31,25 @@ EVERYTHING = replace(
     BASE, flip="alternate", crop_padding=1, erasing=0.5, mixup=0.2, cutmix=1.0, lighting=0.1, label_smoothing=0.1, ema=0.9, epochs=3
 )  # fmt: skip
 
+CHANGES = [{}, {"accumulate": 2}, {"crop_scale": (0.3, 1.0)}, {"flip": "random", "crop_mode": "reflect"}, {"optimizer": "muon"}]
+
 
 class Sent(TorchDispatchMode):
-    """Notes what goes from the CPU to another device: whether its sender goes on meanwhile."""
+    """Notes what goes from the CPU to another device: whether its sender goes on meanwhile. A number of the CPU's that an operation takes
+    beside tensors of the device is told with the operation, and is no copy."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[bool] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        answer = func(*args, **(kwargs or {}))
-        devices = {value.device.type for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor) and value.ndim}
-        devices |= {value.device.type for value in tree_leaves(answer) if isinstance(value, torch.Tensor)}
-        if len(devices) > 1:
-            self.found.append(bool((kwargs or {}).get("non_blocking")))
+        answer, kwargs = func(*args, **(kwargs or {})), kwargs or {}
+        given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
+        if func.overloadpacket not in (torch.ops.aten._to_copy, torch.ops.aten.copy_):
+            given = [value for value in given if value.ndim]
+        made = [value for value in tree_leaves(answer) if isinstance(value, torch.Tensor)]
+        if len({value.device.type for value in given + made}) > 1:
+            self.found.append(bool(kwargs.get("non_blocking") or (len(args) > 2 and args[2])))
         return answer
 
 
@@ -53,20 +59,18 @@ class Made(TorchFunctionMode):
     count = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in (torch.tensor, torch.as_tensor) and torch.device((kwargs or {}).get("device", "cpu")).type != "cpu":
+        answer = func(*args, **(kwargs or {}))
+        if func in (torch.tensor, torch.as_tensor, torch.Tensor.new_tensor) and answer.device.type != "cpu":
             self.count += 1
-        return func(*args, **(kwargs or {}))
+        return answer
 
 
 @contextmanager
 def written_for_meta() -> Iterator[None]:
     """A scope in which the optimizer's fused step, the one operation without shapes of its own, does nothing on that device."""
-    library = torch.library.Library("aten", "IMPL", "Meta")
-    library.impl("_fused_sgd_", lambda *_, **__: None)
-    try:
+    with torch.library._scoped_library("aten", "IMPL", "Meta") as library:
+        library.impl("_fused_sgd_", lambda *_, **__: None)
         yield
-    finally:
-        library._destroy()
 
 
 def resident(tmp_path: Path, device: torch.device = META) -> Feed:
@@ -95,11 +99,12 @@ def steps(feed: Feed, device: torch.device = META, **changes: Any) -> Iterator[S
     setting = Setting(
         recipe=recipe, train=feed, validation=None, normalise=normalise, size=(8, 8), device=device, half=False, call=call
     )  # fmt: skip
-    state = State(model=model, optimizer=backend.optimizer(model, recipe), average=average)
+    pruning = unpruned(len(feed), device) if recipe.data_pruning else None
+    state = State(model=model, optimizer=backend.optimizer(model, recipe), average=average, pruning=pruning)
     return (event for event in fit(state, setting) if isinstance(event, StepEnd))
 
 
-@pytest.mark.parametrize("changes", [{}, {"accumulate": 2}, {"crop_scale": (0.3, 1.0)}, {"flip": "random", "crop_mode": "reflect"}])
+@pytest.mark.parametrize("changes", CHANGES)
 def test_a_step_neither_reads_from_the_device_nor_sends_to_it(tmp_path: Path, changes: dict[str, Any]) -> None:
     with written_for_meta():
         events = steps(resident(tmp_path), **changes)
@@ -135,8 +140,13 @@ def test_what_goes_to_the_device_is_seen() -> None:
     with Sent() as sent, Made() as made:
         torch.zeros(3).to(META)
         torch.zeros(3).to(META, non_blocking=True)
+        torch.zeros(()).to(META)
+        there = torch.zeros(3, device=META).copy_(torch.zeros(()))
+        there.copy_(torch.zeros(3), non_blocking=True)
+        assert (there + torch.zeros(())).device == META
         torch.tensor([1.0], device=META)
-    assert (sent.found, made.count) == ([False, True], 1)
+        there.new_tensor([1.0])
+    assert (sent.found, made.count) == ([False, True, False, False, True], 2)
 
 
 def test_colour_noise_brings_its_constants_once() -> None:

@@ -24,7 +24,7 @@ class MemoryPlan:
         place: "memory"; "cache" when they would fit there but are read from a cache on disk all the same, as quickly as a training asks
             for large pictures; or "stream" when they are decoded, or read from a cache, in every epoch.
         needed: bytes that all decoded pictures take.
-        free: bytes that are available now, on the device too where it has a memory of its own.
+        free: bytes that are available now; `where` tells of which memory.
         share: the part of `free` they may take.
         cache: half a sentence on where pictures are kept once decoded, or why they are not.
     """
@@ -34,12 +34,13 @@ class MemoryPlan:
     free: int
     share: float
     cache: str = ""
+    where: str = "free memory"
 
     def __str__(self) -> str:
         told = f"{size_text(self.needed)} of pictures are read as they are needed and take none of it"
         if self.place != "cache":
             fits = "fit into" if self.place == "memory" else "do not fit into"
-            told = f"{size_text(self.needed)} of pictures {fits} {self.share:.0%} of {size_text(self.free)} free memory"
+            told = f"{size_text(self.needed)} of pictures {fits} {self.share:.0%} of {size_text(self.free)} {self.where}"
         return f"{told}; {self.cache}" if self.cache else told
 
 
@@ -49,10 +50,12 @@ def memory_plan(count: int, frame: Frame, share: float = 0.4, *, cached: bool = 
     if not 0 < share <= 1:
         raise ValueError(f"The share of free memory lies above 0 and is at most 1, and is not {share}.")
     needed = count * frame.size[0] * frame.size[1] * frame.channels
-    free = free_memory() if device is None else min(free_memory(), device)
+    free, where = free_memory(), "free memory"
+    if device is not None and device < free:
+        free, where = device, "free memory on the GPU"
     spared = cached and needed > _HELD and max(frame.size) > _SMALL
     place: Place = "stream" if needed > share * free else "cache" if spared else "memory"
-    return MemoryPlan(place=place, needed=needed, free=free, share=share)
+    return MemoryPlan(place=place, needed=needed, free=free, share=share, where=where)
 
 
 def free_memory() -> int:

@@ -136,15 +136,15 @@ def fit(state: State, setting: Setting) -> Iterator[StepEnd | EpochEnd]:
             )  # fmt: skip
             if recipe.time and _progress(state, setting, len(chunks)) >= 1:
                 break
+        losses = torch.stack(state.losses).float().cpu()  # on a GPU, when its steps are done
         rate = (state.seen - start[0]) / max(time.perf_counter() - start[1], 1e-9)
-        yield _end_epoch(state, setting, len(chunks), origin=began - before, images_per_second=rate)
+        yield _end_epoch(state, setting, losses, batches=len(chunks), origin=began - before, images_per_second=rate)
 
 
-def _end_epoch(state: State, setting: Setting, batches: int, *, origin: float, images_per_second: float) -> EpochEnd:
+def _end_epoch(state: State, setting: Setting, losses: Tensor, *, batches: int, origin: float, images_per_second: float) -> EpochEnd:
     """Validates, where it is due, and closes the epoch; `origin` is when training began on the clock."""
     recipe = setting.recipe
     progress = _progress(state, setting, batches)
-    losses = torch.stack(state.losses).float().cpu()
     state.epoch, state.batch, state.done = state.epoch + 1, 0, progress >= 1
     loss = accuracy = None
     due = progress >= 1 or not recipe.time or setting.reserve <= BRIEF * recipe.time

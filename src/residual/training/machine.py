@@ -53,8 +53,10 @@ def machine() -> Machine:
 
 
 def device_memory(device: torch.device) -> int | None:
-    """Bytes that are free on a GPU; None on a CPU, which has no memory of its own."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    """Bytes that are free on a GPU, what PyTorch keeps for its next tensors among them; None on a CPU, which has no memory of its own."""
+    if device.type != "cuda":
+        return None
+    return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def _multiplies_bfloat16() -> bool:
