@@ -9,7 +9,7 @@ import pytest
 from residual.recipe import Recipe, learning_rate
 from residual.training.choose import Choice, _halves, choose, largest_batch
 from residual.training.ladder import Data, ladder
-from residual.training.machine import Trial, machine, pays, training_way
+from residual.training.machine import Trial, machine, training_way
 from residual.training.recipes import RECIPES, recipe
 
 SLOW = replace(machine(), half=False)
@@ -188,26 +188,6 @@ def test_views_are_mirrored_where_training_mirrors_and_shifted_where_pictures_ar
     assert chosen(DIGITS).recipe.views == "one"
     assert chosen(FASHION, {**small, "views": "one"}).recipe.views == "one"
     assert recipe("paper-cifar").views == recipe("d2l").views == "one"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "compiled", "cost", "wanted"),
-    [(1000, 1.5, 60, True), (1000, 1.15, 60, False), (1000, 0.9, 0, False), (100, 1.5, 60, False), (7200, 1.15, 60, True)],
-)
-def test_compiling_pays_where_the_whole_ends_a_tenth_sooner(seconds: float, compiled: float, cost: float, wanted: bool) -> None:
-    assert pays(seconds, rate=1.0, compiled=compiled, cost=cost) is wanted
-
-
-# PyTorch's compiler imports a module of its own that uses what PyTorch has deprecated
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-@pytest.mark.slow
-def test_compiling_is_tried_in_long_trainings_only() -> None:
-    tiny = replace(DIGITS, count=100)
-    told = " ".join(chosen(tiny, {"model": "cifar_resnet8", "time": 700.0}, compiling=True).reasons)
-    assert "Compilation: " in told
-    assert "times as fast" in told
-    assert "Compilation" not in " ".join(chosen(tiny, {"model": "cifar_resnet8", "time": 500.0}, compiling=True).reasons)
-    assert "Compilation" not in " ".join(chosen(tiny, {"model": "cifar_resnet8", "time": 700.0}).reasons)
 
 
 def test_speed_is_default_in_ten_seconds() -> None:

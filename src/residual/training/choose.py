@@ -84,6 +84,8 @@ def choose(
     if recipe.precision == "auto":
         why = "as a trial of this net decided" if len(tried) > 1 else "by what this machine has instructions for"
         reasons.append(f"Arithmetic: {'bfloat16' if way.half else 'float32'}, {why}.")
+    if recipe.compile and (not fit or "compile" in fixed):
+        reasons.append("Compilation: used, as asked for; the first step waits for it, often a minute.")
     return Choice(architecture=arch, model=recipe.model, recipe=recipe, size=size, half=way.half, reasons=tuple(reasons))
 
 

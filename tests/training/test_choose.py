@@ -1,0 +1,34 @@
+"""When a training is compiled, and that it is said."""
+
+from dataclasses import replace
+
+import pytest
+
+from residual.training.machine import pays
+from tests.training.test_recipes import DIGITS, chosen
+
+
+@pytest.mark.parametrize(
+    ("seconds", "compiled", "cost", "wanted"),
+    [(1000, 1.5, 60, True), (1000, 1.15, 60, False), (1000, 0.9, 0, False), (100, 1.5, 60, False), (7200, 1.15, 60, True)],
+)
+def test_compiling_pays_where_the_whole_ends_a_tenth_sooner(seconds: float, compiled: float, cost: float, wanted: bool) -> None:
+    assert pays(seconds, rate=1.0, compiled=compiled, cost=cost) is wanted
+
+
+# PyTorch's compiler imports a module of its own that uses what PyTorch has deprecated
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.slow
+def test_compiling_is_tried_in_long_trainings_only() -> None:
+    tiny = replace(DIGITS, count=100)
+    told = " ".join(chosen(tiny, {"model": "cifar_resnet8", "time": 700.0}, compiling=True).reasons)
+    assert "Compilation: " in told
+    assert "times as fast" in told
+    assert "Compilation" not in " ".join(chosen(tiny, {"model": "cifar_resnet8", "time": 500.0}, compiling=True).reasons)
+    assert "Compilation" not in " ".join(chosen(tiny, {"model": "cifar_resnet8", "time": 700.0}).reasons)
+
+
+def test_compiling_that_was_asked_for_is_told() -> None:
+    for found in (chosen(DIGITS, {"compile": True}), chosen(DIGITS, name="strong", compiling=True)):
+        assert "Compilation: used, as asked for; the first step waits for it, often a minute." in found.reasons
+    assert not any(reason.startswith("Compilation") for reason in chosen(DIGITS, name="strong").reasons)
