@@ -14,6 +14,7 @@ from residual.cost import cost
 from residual.recipe import Recipe, adjusted
 from residual.training.ladder import MANY, SMALL, Data, Rung, in_patches, ladder, wanted_epochs
 from residual.training.machine import Machine, Trial, Way, pays, settle_threads, training_rate, training_way
+from residual.training.shortage import enough_memory
 from residual.training.shown import augmentation, passes_of, pruning
 from residual.variants import architecture
 from residual.weights import SavedModel
@@ -236,11 +237,12 @@ def _climbed(
 
 def _pays_to_compile(recipe: Recipe, arch: Architecture, size: tuple[int, int], seconds: float, half: bool, reasons: list[str]) -> bool:
     """Whether compiling pays back in a training of about `seconds`: tried on the net itself."""
-    trial = Trial(batch=recipe.batch_size, frozen=recipe.first_layer == "frozen")
+    trial = Trial(batch=-(-recipe.batch_size // recipe.accumulate), frozen=recipe.first_layer == "frozen")
     way = {"half": half, "channels_last": recipe.channels_last}
-    rate, began = training_rate(arch, size, trial, **way), time.perf_counter()
-    compiled = training_rate(arch, size, trial, **way, compiled=True)
-    cost = time.perf_counter() - began
+    with enough_memory(recipe, size):
+        rate, began = training_rate(arch, size, trial, **way), time.perf_counter()
+        compiled = training_rate(arch, size, trial, **way, compiled=True)
+        cost = time.perf_counter() - began
     used = pays(seconds, rate=rate, compiled=compiled, cost=cost)
     reasons.append(
         f"Compilation: {'used' if used else 'not used'}; it takes {cost:.0f} s and makes a step {compiled / rate:.2f} times as fast "

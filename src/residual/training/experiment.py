@@ -38,6 +38,7 @@ from residual.training.prepare import Prepared, Progress, prepare
 from residual.training.pruning import unpruned
 from residual.training.recipes import RECIPES
 from residual.training.recipes import recipe as recipe_named
+from residual.training.shortage import enough_memory
 from residual.training.start import begin_from, put_weights
 from residual.training.tensorboard import Board
 from residual.training.views import COST
@@ -72,7 +73,7 @@ def train(
     file or a run whose weights the training goes on from.
 
     Raises:
-        ValueError: one sentence on what is wrong with the data, a name or a field.
+        ValueError: one sentence on what is wrong with the data, a name or a field, or that memory is not enough for a batch.
     """
     experiment = begin(data, recipe, {**({"model": model} if model else {}), **fields}, backend=backend, out=out, start=start)
     for _ in proceed(experiment):
@@ -108,9 +109,10 @@ def begin(
     prepared = prepare(source, choice.recipe, choice.size, told.channels, device=_device(backend), progress=progress)
     cleaned = begun.preprocessing if begun and begun.preprocessing else prepared.preprocessing
     prepared = replace(prepared, preprocessing=replace(cleaned, views=choice.recipe.views))
-    folder.mkdir(parents=True, exist_ok=True)
     run = Run(folder=folder, record=_record(source, data, recipe, choice, prepared, backend=backend))
-    experiment = _experiment(run, source, choice.recipe, choice.architecture, prepared, half=choice.half)
+    with enough_memory(choice.recipe, choice.size):
+        experiment = _experiment(run, source, choice.recipe, choice.architecture, prepared, half=choice.half)
+    folder.mkdir(parents=True, exist_ok=True)
     if begun:
         run.record["start"] = str(start)
         put_weights(experiment.state, begun.weights)
@@ -154,7 +156,7 @@ def proceed(experiment: Experiment) -> Iterator[StepEnd | EpochEnd]:
     run, state, recipe = experiment.run, experiment.state, experiment.setting.recipe
     board, last = Board(run.folder), time.monotonic()
     events = portable.fit(state, experiment.setting) if isinstance(state, PortableState) else fit(state, experiment.setting)
-    with training_memory() as step_done:
+    with training_memory() as step_done, enough_memory(recipe, experiment.setting.size):
         if isinstance(state, PortableState):
             step_done()  # of such a training whole epochs are seen
         for event in events:
@@ -215,7 +217,10 @@ def _experiment(run: Run, source: Source, recipe: Recipe, arch: Architecture, pr
     )  # fmt: skip
     normalise, size, reserve, validation = Normaliser(prepared.preprocessing, device), prepared.preprocessing.size, 0.0, prepared.validation
     if recipe.time and validation is not None:
-        reserve = seconds_of(model, validation, normalise, size=size, batch=max(recipe.batch_size, 64), half=half) * COST[recipe.views]
+        reserve = (
+            seconds_of(model, validation, normalise, size=size, batch=max(recipe.batch_size // recipe.accumulate, 64), half=half)
+            * COST[recipe.views]
+        )
         validation, reserve = in_time(validation, reserve, recipe.time)
         run.record["split"]["looked_at"] = len(validation)
     setting = Setting(
