@@ -44,8 +44,8 @@ def test_a_gpu_s_lack_is_known_and_other_errors_stay() -> None:
     ):
         raise torch.OutOfMemoryError("CUDA out of memory.")
     with (
-        pytest.raises(ValueError, match="in 4 parts: try --accumulate 8"),
-        enough_memory(replace(recipe, batch_size=64, accumulate=4), (8, 8)),
+        pytest.raises(ValueError, match="in 4 parts: try --accumulate 7, "),
+        enough_memory(replace(recipe, batch_size=7, accumulate=4), (8, 8)),
     ):
         raise MemoryError
     with pytest.raises(RuntimeError, match="another"), enough_memory(recipe, (8, 8)):

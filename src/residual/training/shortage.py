@@ -29,6 +29,6 @@ def _told(recipe: Recipe, size: tuple[int, int]) -> str:
     pictures = "a picture" if recipe.batch_size == 1 else f"batches of {recipe.batch_size} pictures"
     said = f"There is not enough memory for {pictures} of {size[0]}x{size[1]}{parts}: try "
     if recipe.batch_size > recipe.accumulate:
-        more = 2 * recipe.accumulate
+        more = min(2 * recipe.accumulate, recipe.batch_size)
         said += f"--accumulate {more}, which does each in {more} parts, --batch-size {recipe.batch_size // 2}, or "
     return said + "a smaller --image-size or --model."
