@@ -11,6 +11,7 @@ from typing import TypeVar
 import tyro
 
 from residual.spelling import nearest
+from residual.variants import VARIANTS
 
 Options = TypeVar("Options")
 _MEANING = {
@@ -68,7 +69,8 @@ def _flags(kind: type[Options], name: str) -> dict[str, str]:
 def _unknown(token: str, kind: type[Options], name: str) -> str:
     flag = token.partition("=")[0]
     if not flag.startswith("-"):
-        return f"`residual {name}` does not know what to do with {token!r}; `residual {name} --help` shows what it takes."
+        meant = f" Did you mean --model {token}?" if token in VARIANTS and "--model" in _flags(kind, name) else ""
+        return f"`residual {name}` does not know what to do with {token!r}.{meant} `residual {name} --help` shows what it takes."
     return f"`residual {name}` has no option {flag}.{nearest(flag, _flags(kind, name))} `residual {name} --help` shows them all."
 
 
