@@ -4,8 +4,8 @@
 
 Peers: PyTorch eager (N C H W, and channels last), compiled (as it is, and with freezing, which folds batch norm), ONNX Runtime and OpenVINO
 on an export of the same model, all in float32; then ours and eager in bfloat16. Each gets the batch size, and all threads. A peer that
-is not installed or fails is told with its reason. On a GPU, where there is one: pictures lie there, both peers of the CPU are left out, and
-"memory" is PyTorch's there.
+is not installed or fails is told with its reason. On a GPU, where there is one: pictures lie there, both peers of the CPU are left out,
+"memory" is PyTorch's there, and its float32 convolutions are TensorFloat-32.
 Weights are random, no tensor at its default. "memory" is by how much the peak of a process of its own, which had made the model and
 nothing else, rose while the peer was made and first run: the median of some processes, since what the model's making left free differs.
 """

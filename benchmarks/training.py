@@ -125,9 +125,9 @@ def alone(name: str, options: argparse.Namespace) -> float:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    half = training_way(
-        network(options).architecture, (options.image_size,) * 2, Trial(batch=16), halves=(False, True) if machine().half else (False,)
-    ).half
+    half = machine().half
+    if machine().device == "cpu" and half:  # a GPU that has it takes it, a processor where a trial says so
+        half = training_way(network(options).architecture, (options.image_size,) * 2, Trial(batch=16), halves=(False, True)).half
     rows: dict[str, dict[str, Any]] = {}
     steps: dict[str, Step] = {}
     for name, make in makers(options, half).items():

@@ -15,7 +15,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 CORE = (
     "architecture", "variants", "layers", "plan", "tensors", "cost", "weights", "names", "reference", "describe", "recipe", "runs",
-    "preprocessing", "spelling",
+    "preprocessing", "spelling", "shortage",
 )  # fmt: skip
 # what a part may import, besides itself
 BELOW = {

@@ -54,6 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _mistake(f"{error.filename}: {error.strerror}." if error.filename and error.strerror else str(error))
     except ValueError as error:
         return _mistake(str(error))
+    except Exception as error:
+        from residual.shortage import GENERAL, lacks_memory
+
+        if not lacks_memory(error):
+            raise
+        return _mistake(GENERAL)
 
 
 def _run(arguments: list[str]) -> int:

@@ -12,9 +12,9 @@ from typing import Any
 from residual.architecture import Architecture
 from residual.cost import cost
 from residual.recipe import Recipe, adjusted
+from residual.shortage import enough_memory
 from residual.training.ladder import MANY, SMALL, Data, Rung, in_patches, ladder, wanted_epochs
 from residual.training.machine import Machine, Trial, Way, pays, settle_threads, training_rate, training_way
-from residual.training.shortage import enough_memory
 from residual.training.shown import augmentation, passes_of, pruning
 from residual.variants import architecture
 from residual.weights import SavedModel

@@ -25,6 +25,7 @@ from residual.plan import plan
 from residual.preprocessing import Preprocessing, preprocessing_from
 from residual.recipe import EpochEnd, Recipe, adjusted
 from residual.runs import MODEL_FILE, Run, as_json, new_folder, open_run
+from residual.shortage import enough_memory, within_memory
 from residual.training import checkpoint, portable
 from residual.training.choose import Choice, choose
 from residual.training.evaluation import Evaluation, evaluate_run
@@ -38,7 +39,6 @@ from residual.training.prepare import Prepared, Progress, prepare
 from residual.training.pruning import unpruned
 from residual.training.recipes import RECIPES
 from residual.training.recipes import recipe as recipe_named
-from residual.training.shortage import enough_memory
 from residual.training.start import begin_from, put_weights
 from residual.training.tensorboard import Board
 from residual.training.views import COST
@@ -156,10 +156,10 @@ def proceed(experiment: Experiment) -> Iterator[StepEnd | EpochEnd]:
     run, state, recipe = experiment.run, experiment.state, experiment.setting.recipe
     board, last = Board(run.folder), time.monotonic()
     events = portable.fit(state, experiment.setting) if isinstance(state, PortableState) else fit(state, experiment.setting)
-    with training_memory() as step_done, enough_memory(recipe, experiment.setting.size):
+    with training_memory() as step_done:
         if isinstance(state, PortableState):
             step_done()  # of such a training whole epochs are seen
-        for event in events:
+        for event in within_memory(events, recipe, experiment.setting.size, parts=isinstance(state, State)):
             step_done()
             if isinstance(event, EpochEnd):
                 run.append(event)
