@@ -36,7 +36,7 @@ def test_streamed_pictures_come_from_pinned_memory(broken: bool, tmp_path: Path,
     """From other memory a copy waits, whether it is asked to or not, and PyTorch does not say so."""
     feed, sent, to = streamed(tmp_path, torch.device("cuda")), list[bool](), torch.Tensor.to
     if broken:
-        (tmp_path / "pictures" / "a" / "0.png").write_bytes(b"no picture")
+        Path(feed.lazy.names[0]).write_bytes(b"no picture")
 
     def noted(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         sent.append(self.is_pinned())

@@ -135,6 +135,6 @@ def test_weights_are_the_same_with_without_and_resumed(data: Path, tmp_path: Pat
 
 def test_a_device_s_own_memory_counts_where_it_is_the_smaller() -> None:
     frame = Frame(size=(100, 100), channels=3)  # 1,000 of them take 30 MB, and two fifths of 64 MiB are 27
-    small, large = (memory_plan(1000, frame, device=size) for size in (2**26, 2**60))
+    small, large = (memory_plan(1000, frame, device_free=size) for size in (2**26, 2**60))
     assert str(small) == "28.6 MiB of pictures do not fit into 40% of 64.0 MiB free memory on the GPU"
     assert (small.place, large.place, large.where) == ("stream", "memory", "free memory")

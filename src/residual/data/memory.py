@@ -44,15 +44,15 @@ class MemoryPlan:
         return f"{told}; {self.cache}" if self.cache else told
 
 
-def memory_plan(count: int, frame: Frame, share: float = 0.4, *, cached: bool = False, device: int | None = None) -> MemoryPlan:
-    """The place for `count` pictures of this frame as uint8; `cached`: there is a cache of them that is quick enough; `device`: bytes that
-    are free where they are to lie in the end, if that is a memory of its own: the smaller of the two counts."""
+def memory_plan(count: int, frame: Frame, share: float = 0.4, *, cached: bool = False, device_free: int | None = None) -> MemoryPlan:
+    """The place for `count` pictures of this frame as uint8; `cached`: there is a cache of them that is quick enough; `device_free`: bytes
+    that are free where they are to lie in the end, if that is a memory of its own: the smaller of the two counts."""
     if not 0 < share <= 1:
         raise ValueError(f"The share of free memory lies above 0 and is at most 1, and is not {share}.")
     needed = count * frame.size[0] * frame.size[1] * frame.channels
     free, where = free_memory(), "free memory"
-    if device is not None and device < free:
-        free, where = device, "free memory on the GPU"
+    if device_free is not None and device_free < free:
+        free, where = device_free, "free memory on the GPU"
     spared = cached and needed > _HELD and max(frame.size) > _SMALL
     place: Place = "stream" if needed > share * free else "cache" if spared else "memory"
     return MemoryPlan(place=place, needed=needed, free=free, share=share, where=where)

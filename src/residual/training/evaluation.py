@@ -122,7 +122,7 @@ def evaluate_model(
     preprocessing, device, workers = classifier.preprocessing, classifier.device, os.cpu_count() or 1
     frame = frame_of(preprocessing)
     cached = cache is not None and device.type == "cpu"
-    place = memory_plan(len(records), frame, memory, cached=cached, device=device_memory(device)).place
+    place = memory_plan(len(records), frame, memory, cached=cached, device_free=device_memory(device)).place
     if place == "cache" and cache is not None:  # decoding beside the network would slow both down
         decode_into(cache, records, frame, workers=workers)
         place = "memory" if cache.fault else place

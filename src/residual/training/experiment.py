@@ -30,7 +30,7 @@ from residual.training import checkpoint, portable
 from residual.training.choose import Choice, choose
 from residual.training.evaluation import Evaluation, evaluate_run
 from residual.training.feed import Normaliser, in_time
-from residual.training.inference import seconds_of
+from residual.training.inference import seconds_of, validation_batch
 from residual.training.ladder import Data
 from residual.training.loop import Setting, State, StepEnd, fit
 from residual.training.machine import machine
@@ -217,10 +217,8 @@ def _experiment(run: Run, source: Source, recipe: Recipe, arch: Architecture, pr
     )  # fmt: skip
     normalise, size, reserve, validation = Normaliser(prepared.preprocessing, device), prepared.preprocessing.size, 0.0, prepared.validation
     if recipe.time and validation is not None:
-        reserve = (
-            seconds_of(model, validation, normalise, size=size, batch=max(recipe.batch_size // recipe.accumulate, 64), half=half)
-            * COST[recipe.views]
-        )
+        once = seconds_of(model, validation, normalise, size=size, batch=validation_batch(recipe), half=half)
+        reserve = once * COST[recipe.views]
         validation, reserve = in_time(validation, reserve, recipe.time)
         run.record["split"]["looked_at"] = len(validation)
     setting = Setting(

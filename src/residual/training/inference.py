@@ -19,6 +19,7 @@ from residual.backends.torch import ResidualNet
 from residual.backends.torch_inference import form_of, inference_form
 from residual.layers import Network
 from residual.preprocessing import Preprocessing, Views
+from residual.recipe import Recipe
 from residual.training.feed import Feed, Normaliser, centre_cut
 from residual.training.views import looked
 from residual.weights import Weights, check
@@ -59,6 +60,11 @@ def batch_of(preprocessing: Preprocessing, *, parted: bool, half: bool = False) 
     if not parted:
         return min(256, max(1, int(64 * alike)))
     return min(256, max(torch.get_num_threads(), int((32 if half else 16) * alike)))
+
+
+def validation_batch(recipe: Recipe) -> int:
+    """How many pictures validation sees at a time: as many as a part of a training batch, and 64 at least."""
+    return max(recipe.batch_size // recipe.accumulate, 64)
 
 
 def scorer(model: Any, *, half: bool = False, views: Views = "one") -> Scores:

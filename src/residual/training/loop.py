@@ -21,7 +21,7 @@ from residual.recipe import EpochEnd, Recipe, learning_rate
 from residual.training.augment import augment, colour_noise, mixed
 from residual.training.feed import BRIEF, Batch, Feed, Normaliser
 from residual.training.guess import guessed_losses
-from residual.training.inference import chunked, logits
+from residual.training.inference import chunked, logits, validation_batch
 from residual.training.pruning import Pruning
 
 
@@ -222,7 +222,7 @@ def _validate(state: State, setting: Setting, feed: Feed) -> Tensor:
         kept = {name: value.clone() for name, value in model.state_dict().items()}
         model.load_state_dict(state.average)
     try:
-        batch = max(recipe.batch_size // recipe.accumulate, 64)
+        batch = validation_batch(recipe)
         return logits(model, feed, setting.normalise, size=setting.size, batch=batch, half=setting.half, views=recipe.views)
     finally:
         if kept is not None:

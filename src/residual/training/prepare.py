@@ -112,7 +112,7 @@ def _placed(
 ) -> tuple["_Feeds", MemoryPlan]:  # fmt: skip
     """Where the pictures go. A cache that is to hold them is filled; they are held in memory where the disk fails at that."""
     feeds = _Feeds(device=device, workers=os.cpu_count() or 1, place="cache", progress=progress)
-    plan = memory_plan(len(records), frame, cached=cache is not None and device.type == "cpu", device=device_memory(device))
+    plan = memory_plan(len(records), frame, cached=cache is not None and device.type == "cpu", device_free=device_memory(device))
     if plan.place == "cache" and cache is not None:
         decode_into(cache, records, frame, workers=feeds.workers, progress=progress)
         plan = replace(plan, place="memory") if cache.fault else plan
@@ -158,7 +158,7 @@ class _Feeds:
 
     def make(self, records: Records, frame: Frame, cache: PictureCache | None) -> tuple[Feed, tuple[Problem, ...]]:
         held = self.place == "memory" or (self.place == "cache" and cache is None)
-        if held and memory_plan(len(records), frame, device=device_memory(self.device)).place == "memory":
+        if held and memory_plan(len(records), frame, device_free=device_memory(self.device)).place == "memory":
             decoded = decode(records, frame, workers=self.workers, progress=self.progress, cache=cache)
             return Resident(decoded, None, self.device), decoded.problems
         problems = self.screened(records, frame, cache)
