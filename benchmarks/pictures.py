@@ -8,8 +8,9 @@ The peer is written from the libraries' own tutorials: open, convert to RGB, res
 array; the DataLoader's workers decode and stack. Ours is what `residual train` reads from: `streamed` where pictures do not fit into
 memory, from an empty cache, and `later run`, a process that finds that cache full; `fitting` where they would fit: decoded first, from an
 empty cache, then looked up in memory or, where they take more of it than is spent on them, read from the cache.
-The pipelines run in turn, each in a process of its own; both its epochs are in a fresh random order and count from the first call to the
-last batch. Memory is the highest sum over the process and its children of their proportional set sizes (shared pages count once).
+The pipelines run in turn, each in a process of its own, and are compared with the peer of the same round; both epochs are in a fresh
+random order and count from the first call to the last batch. Memory is the highest sum over the process and its children of their
+proportional set sizes (shared pages count once).
 """
 
 import argparse
@@ -175,14 +176,15 @@ def main() -> None:
 
 
 def report(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """The medians, printed as a table of pictures a second and of ratios to the peer."""
+    """The medians, printed as a table of pictures a second and of how many times as fast as the peer in the same round."""
     told: dict[str, Any] = {"pictures": found["peer"][0]["pictures"]}
-    base = [statistics.median(row["seconds"][epoch] for row in found["peer"]) for epoch in range(2)]
     for pipeline, rows in found.items():
         seconds = [statistics.median(row["seconds"][epoch] for row in rows) for epoch in range(2)]
+        pairs = list(zip(found["peer"], rows, strict=True))
+        ratios = [statistics.median(peer["seconds"][epoch] / ours["seconds"][epoch] for peer, ours in pairs) for epoch in range(2)]
         memory = statistics.median(row["memory"] for row in rows)
-        told[pipeline] = {"median_seconds": seconds, "median_memory_mib": memory, "rounds": rows}
-        rates = "  ".join(f"{told['pictures'] / s:8.0f}/s ({b / s:5.2f}x)" for s, b in zip(seconds, base, strict=True))
+        told[pipeline] = {"median_seconds": seconds, "median_ratios": ratios, "median_memory_mib": memory, "rounds": rows}
+        rates = "  ".join(f"{told['pictures'] / s:8.0f}/s ({ratio:5.2f}x)" for s, ratio in zip(seconds, ratios, strict=True))
         print(f"{pipeline:10} first, second epoch: {rates}   {memory:5.0f} MiB")
     return told
 

@@ -84,3 +84,18 @@ def test_a_cache_in_use_is_not_the_least_recently_used(tmp_path: Path, monkeypat
     monkeypatch.setattr(cache_module, "_MINUTE", 0.0)
     assert cache.read(records.rows, images).all()
     assert file.stat().st_mtime > 1e9
+
+
+@pytest.mark.parametrize("changed", ["decoder_version", "version"])
+def test_pictures_of_another_library_are_not_taken_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:  # fmt: skip
+    monkeypatch.setenv("RESIDUAL_CACHE", str(tmp_path / "cache"))
+    source, frame = open_source(folder(tmp_path / "data", {"a": 3, "b": 3})), Frame(size=(11, 7), channels=3)
+    first, again = (open_cache(source, "train", frame)[0] for _ in range(2))
+    monkeypatch.setattr(cache_module, changed, lambda *given: "0.1")
+    later, _ = open_cache(source, "train", frame)
+    assert first is not None
+    assert again is not None
+    assert later is not None
+    assert first.folder == again.folder != later.folder

@@ -12,7 +12,7 @@ import torch
 
 from residual.data import Decoded, Frame, Lazy, Source, decode, open_source
 from residual.data.cache import open_cache
-from residual.training.feed import Resident, Sample, Streamed, in_time
+from residual.training.feed import Resident, Sample, Streamed, _Room, in_time
 from tests.data.makers import folder
 
 FRAME, CPU = Frame(size=(12, 10), channels=3), torch.device("cpu")
@@ -92,8 +92,8 @@ def test_as_many_batches_are_begun_as_give_every_thread_a_part(
     feed, seen = streamed(source, workers=workers), list[int]()
     begin = feed._begin
 
-    def counted(*given: Any) -> Any:
-        batch = begin(*given)
+    def counted(*given: Any, **named: Any) -> Any:
+        batch = begin(*given, **named)
         seen.append(len(batch.parts))
         return batch
 
@@ -103,6 +103,22 @@ def test_as_many_batches_are_begun_as_give_every_thread_a_part(
     batches.close()  # type: ignore[attr-defined]
     assert seen == [parts] * begun
     assert not list(feed.read([np.array([], dtype=np.int64)]))
+
+
+def test_the_memory_of_a_batch_is_taken_again_when_nobody_holds_it(source: Source) -> None:
+    room = _Room()
+    where = room.take((64, 12, 10, 3)).data_ptr()
+    other = np.empty(64 * 12 * 10 * 3, np.uint8)  # would get the memory, had it been given up
+    assert room.take((60, 12, 10, 3)).data_ptr() == where != other.ctypes.data
+    feed, order = streamed(source, kept=False), chunks(88, 8, 0)
+    held = [images for images, _, _ in feed.read(order)]
+    assert len({images.data_ptr() for images in held}) == len(order)
+    views = [images[2:].flatten(1) for images, _, _ in feed.read(order)]
+    for images, view, (again, _, _) in zip(
+        held, views, Resident(decode(source.splits["train"], FRAME), None, CPU).read(order), strict=True
+    ):
+        assert torch.equal(images, again)
+        assert torch.equal(view, again[2:].flatten(1))
 
 
 def test_a_full_disk_is_told_once(source: Source) -> None:

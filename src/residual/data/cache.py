@@ -12,6 +12,7 @@ import sys
 import time
 import zlib
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import final
 
@@ -20,7 +21,7 @@ import numpy.typing as npt
 import PIL
 from PIL import features
 
-from residual.data import picture
+from residual.data.jpeg import decoder_version
 from residual.data.memory import size_text
 from residual.data.parquet import parquet_files
 from residual.data.picture import Frame
@@ -30,6 +31,7 @@ PLACE = "RESIDUAL_CACHE"  # the environment's variable: a folder, or "off"
 _SHARE = 0.5  # of the disk space that would be free without any cache
 _PICTURES, _SUMS = "pictures.bin", "sums.bin"
 _MINUTE = 60.0
+_CODE = ("picture.py", "jpeg.py", "resize.py")  # what pixels depend on
 
 
 @final
@@ -151,17 +153,18 @@ def _home() -> Path:
 
 
 def _name(source: Source, split: str, frame: Frame) -> str:
-    """A hash of all that the pixels depend on: the files, the frame, and the code that decodes, Pillow's and ours."""
+    """A hash of all that the pixels depend on: the files, the frame, and the code that decodes and resizes, the libraries' and ours."""
     store = source.splits[split].store
-    files = [Path(store.root, name) for name in store.files] if isinstance(store, FileStore) else []
+    files = [os.path.join(store.root, name) for name in store.files] if isinstance(store, FileStore) else []
     if source.kind == "parquet":
-        files = parquet_files(Path(source.name))
-    total = hashlib.sha256(Path(picture.__file__).read_bytes())
+        files = list(map(str, parquet_files(Path(source.name))))
+    total = hashlib.sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in _CODE))
     versions = [PIL.__version__, *(features.version(part) or "" for part in ("jpg", "libjpeg_turbo", "zlib", "webp"))]
+    versions += [decoder_version(), version("torch")]
     where = str(Path(source.name).absolute())
     total.update(json.dumps([where, source.fingerprint, split, frame.size, frame.channels, frame.crop, versions], default=str).encode())
     for file in files:
-        state = file.stat()
+        state = os.stat(file)
         total.update(f"{file}\0{state.st_size}\0{state.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
     return total.hexdigest()[:32]
 

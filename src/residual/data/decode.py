@@ -14,12 +14,11 @@ from PIL import Image
 
 from residual.data.cache import PictureCache
 from residual.data.chunks import Progress, each_chunk
-from residual.data.picture import Frame, fit, reason, strict_pillow
+from residual.data.picture import LARGE, Frame, fit, fit_into, reason, strict_pillow
 from residual.data.records import ArrayStore, Labels, Pixels, Problem, Records
 
 _CANVAS = 2**18  # pixels of one canvas: small enough to stay in the cache
 _TOGETHER = 16  # pictures that a thread brings into the cache at a time
-_LARGE = 128 * 128  # pixels above which a picture spends its time outside the interpreter's lock
 
 
 @final
@@ -66,8 +65,9 @@ class Lazy:
 
     def read(self, index: int) -> "Pixels | Problem":
         """The picture, H W C, or what is wrong with it."""
+        image = np.empty((*self.frame.size, self.frame.channels), np.uint8)
         with strict_pillow():
-            return self._decoded(index)
+            return self._into(index, image) or image
 
     def fill(self, indices: Labels, images: Pixels) -> dict[int, Problem]:
         """What is wrong with pictures, by their place in `indices`; the others are now in `images`, N H W C.
@@ -76,23 +76,17 @@ class Lazy:
         """
 
         def make(places: Labels) -> dict[int, Problem]:
-            problems = dict[int, Problem]()
-            for place in places.tolist():
-                found = self._decoded(int(indices[place]))
-                if isinstance(found, Problem):
-                    problems[place] = found
-                else:
-                    images[place] = found
-            return problems
+            found = {place: self._into(int(indices[place]), images[place]) for place in places.tolist()}
+            return {place: problem for place, problem in found.items() if problem}
 
         return _through(self.cache, self.records.rows[indices], images, make)
 
-    def _decoded(self, index: int) -> "Pixels | Problem":
+    def _into(self, index: int, image: Pixels) -> Problem | None:
         try:
-            image = fit(self.records.open(index), self.frame)
+            fit_into(self.records.open(index), self.frame, image)
         except Exception as error:  # Pillow's readers raise a dozen kinds on broken files
             return Problem(file=self.records.name(index), reason=reason(error))
-        return np.array(image).reshape(*self.frame.size, self.frame.channels)
+        return None
 
 
 def decode(
@@ -111,10 +105,17 @@ def decode(
         if progress:
             progress(len(records), len(records))
     else:
+        large = are_large(records)
+        fill = Lazy(records=records, frame=frame, cache=cache).fill if large else _Small(records=records, frame=frame, cache=cache).fill
+        step = _TOGETHER if large else max(1, min(512, _CANVAS // (frame.size[0] * frame.size[1])))
+
+        def work(chunk: range) -> dict[int, Problem]:
+            problems = fill(np.arange(chunk.start, chunk.stop), images[chunk.start : chunk.stop])
+            return {chunk[place]: problem for place, problem in problems.items()}
+
         with strict_pillow():
-            chunks = _Chunks(records=records, frame=frame, images=images, broken=broken, cache=cache)
-            for _ in each_chunk(chunks.fill, len(records), chunks.step, workers=workers if are_large(records) else 0, progress=progress):
-                pass
+            for found in each_chunk(work, len(records), step, workers=workers if large else 0, progress=progress):
+                broken.update(found)
     if not broken:
         return Decoded(images=images, labels=records.labels, names=records.names, problems=(), kept=np.arange(len(records), dtype=np.int64))
     problems = tuple(broken[index] for index in sorted(broken))
@@ -132,13 +133,18 @@ def decode_into(
     `workers` threads share the work where the pictures are large; what the cache has is not decoded again.
     """
     missing = np.flatnonzero(~cache.known(records.rows))
-    lazy = Lazy(records=records, frame=frame, cache=cache)
+    lazy, spare = Lazy(records=records, frame=frame, cache=cache), list[Pixels]()  # of the threads that are done with a chunk
 
     def fill(chunk: range) -> dict[int, Problem]:
         places = missing[chunk.start : chunk.stop]
         if cache.fault:
             return {}
-        problems = lazy.fill(places, np.empty((len(places), *frame.size, frame.channels), np.uint8))
+        try:
+            images = spare.pop()
+        except IndexError:
+            images = np.empty((_TOGETHER, *frame.size, frame.channels), np.uint8)
+        problems = lazy.fill(places, images[: len(places)])
+        spare.append(images)
         return {int(places[place]): problem for place, problem in problems.items()}
 
     with strict_pillow():
@@ -160,35 +166,28 @@ def check_losses(records: Records, kept: Labels, problems: tuple[Problem, ...]) 
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Chunks:
-    """Fills `images` chunk by chunk, and `broken` with what is wrong with those that cannot be read, which stay black."""
+class _Small:
+    """As `Lazy`, for small pictures: those of a `fill` are pasted one under the other and taken out together."""
 
     records: Records
     frame: Frame
-    images: Pixels
-    broken: dict[int, Problem]
     cache: PictureCache | None
 
-    @property
-    def step(self) -> int:
-        return max(1, min(512, _CANVAS // (self.frame.size[0] * self.frame.size[1])))
-
-    def fill(self, chunk: range) -> None:
-        """The pictures of the chunk, pasted one under the other and taken out together."""
-        images, (height, width) = self.images[chunk.start : chunk.stop], self.frame.size
+    def fill(self, indices: Labels, images: Pixels) -> dict[int, Problem]:
+        height, width = self.frame.size
 
         def make(places: Labels) -> dict[int, Problem]:
             problems, canvas = dict[int, Problem](), Image.new(self.frame.mode, (width, height * len(places)))
             for row, place in enumerate(places.tolist()):
+                index = int(indices[place])
                 try:
-                    canvas.paste(fit(self.records.open(chunk[place]), self.frame), (0, row * height))
+                    canvas.paste(fit(self.records.open(index), self.frame), (0, row * height))
                 except Exception as error:  # Pillow's readers raise a dozen kinds on broken files
-                    problems[place] = Problem(file=self.records.name(chunk[place]), reason=reason(error))
+                    problems[place] = Problem(file=self.records.name(index), reason=reason(error))
             images[places] = np.asarray(canvas).reshape(len(places), height, width, self.frame.channels)
             return problems
 
-        problems = _through(self.cache, self.records.rows[chunk.start : chunk.stop], images, make)
-        self.broken.update({chunk[place]: problem for place, problem in problems.items()})
+        return _through(self.cache, self.records.rows[indices], images, make)
 
 
 def _through(
@@ -217,4 +216,4 @@ def are_large(records: Records) -> bool:
         except Exception:  # named as a problem when its turn comes
             continue
         areas.append(image.width * image.height)
-    return bool(areas) and float(np.median(areas)) >= _LARGE
+    return bool(areas) and float(np.median(areas)) >= LARGE

@@ -1,7 +1,7 @@
 """One picture brought to one shape: any Pillow mode to 8-bit grey or colour, resized and centre-cropped.
 
 The surprising thing: transparent pictures are laid on white, and 16-bit pixels are divided by 257 (Pillow's own conversion clips
-them).
+them). Of large colour pictures whole pixels are cut out, for the resizing that is quicker than Pillow's knows no parts of one.
 """
 
 import warnings
@@ -11,13 +11,20 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+
+from residual.data.jpeg import jpeg_pixels
+from residual.data.resize import resize_into
 
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _EXIF_KEYS = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
 _DRAFT_GAP = 1.5  # a JPEG is decoded at half, quarter or eighth size only while it stays 1.5 times larger than needed
 _ORIENTATION = 0x0112
+_JPEG = ("JPEG", "MPO")
+LARGE = 128 * 128  # pixels from which a picture spends its time outside the interpreter's lock, in decoding and resizing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +90,57 @@ _STRICT = _Strict()
 
 def fit(image: Image.Image, frame: Frame) -> Image.Image:
     """The picture in the frame's size and mode; one that has both already keeps its pixels bit for bit."""
-    _draft(image, frame)
+    if _is_small(image, frame):
+        return _fitted(image, frame)
+    pixels = np.empty((*frame.size, 3), np.uint8)
+    fit_into(image, frame, pixels)
+    return Image.fromarray(pixels)
+
+
+def fit_into(image: Image.Image, frame: Frame, out: npt.NDArray[np.uint8]) -> None:
+    """`out`, H W C and contiguous, filled with the picture as `fit` brings it into the frame."""
+    if _is_small(image, frame):
+        out[...] = np.asarray(_fitted(image, frame)).reshape(out.shape)
+        return
+    pixels = _colours(image, _fraction(image, frame))
+    if frame.crop == 1.0 and pixels.shape == out.shape:
+        out[...] = pixels
+        return
+    box = _box(pixels.shape[1], pixels.shape[0], frame)
+    left, top, right, bottom = map(round, box)
+    resize_into(pixels[top : max(bottom, top + 1), left : max(right, left + 1)], out)
+
+
+def _is_small(image: Image.Image, frame: Frame) -> bool:
+    """Whether Pillow alone is used: for grey, and where the way into an array and back would take longer than its resizing."""
+    return frame.channels == 1 or image.width * image.height < LARGE
+
+
+def _fitted(image: Image.Image, frame: Frame) -> Image.Image:
+    _shrink(image, _fraction(image, frame))
     image = eight_bit(upright(image), frame.channels)
     height, width = frame.size
     if image.size == (width, height) and frame.crop == 1.0:
         return image
-    scale = min(image.width / width, image.height / height) * frame.crop
-    left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
-    box = (max(left, 0.0), max(top, 0.0), min(left + width * scale, image.width), min(top + height * scale, image.height))
+    box = _box(image.width, image.height, frame)
     return image.resize((width, height), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+
+
+def _colours(image: Image.Image, fraction: int) -> npt.NDArray[np.uint8]:
+    """Pixels, H W 3, of a picture that may be decoded at 1 / `fraction` of its size."""
+    if isinstance(image, JpegImageFile) and _orientation(image) == 1:
+        pixels = jpeg_pixels(image, fraction)
+        if pixels is not None:
+            return pixels
+    _shrink(image, fraction)
+    return np.array(eight_bit(upright(image), 3))
+
+
+def _box(width: int, height: int, frame: Frame) -> tuple[float, float, float, float]:
+    """The part of a picture that is kept: left, top, right, bottom."""
+    scale = min(width / frame.size[1], height / frame.size[0]) * frame.crop
+    left, top = (width - frame.size[1] * scale) / 2, (height - frame.size[0] * scale) / 2
+    return max(left, 0.0), max(top, 0.0), min(left + frame.size[1] * scale, width), min(top + frame.size[0] * scale, height)
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -104,8 +153,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Height and width after turning, from the header alone."""
-    turned = any(key in image.info for key in _EXIF_KEYS) and image.getexif().get(_ORIENTATION, 1) >= 5
-    return (image.width, image.height) if turned else (image.height, image.width)
+    return (image.width, image.height) if _orientation(image) >= 5 else (image.height, image.width)
 
 
 def eight_bit(image: Image.Image, channels: int) -> Image.Image:
@@ -148,17 +196,27 @@ def reason(error: BaseException) -> str:
 
 def shrink_on_load(image: Image.Image, smallest: tuple[int, int]) -> None:
     """Nothing; a JPEG that is not loaded yet will be decoded at a fraction of its size, no smaller than (width, height)."""
-    if image.format in ("JPEG", "MPO") and isinstance(image, ImageFile.ImageFile):
+    if image.format in _JPEG and isinstance(image, ImageFile.ImageFile):
         image.draft(None, smallest)
 
 
-def _draft(image: Image.Image, frame: Frame) -> None:
-    if image.format not in ("JPEG", "MPO"):
-        return
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, from 1 (as it is) to 8."""
+    return image.getexif().get(_ORIENTATION, 1) if any(key in image.info for key in _EXIF_KEYS) else 1
+
+
+def _fraction(image: Image.Image, frame: Frame) -> int:
+    """1, 2, 4 or 8: the part of its size at which a JPEG may be decoded for this frame."""
+    if image.format not in _JPEG:
+        return 1
     height, width = upright_size(image)
     scale = min(width / frame.size[1], height / frame.size[0]) * frame.crop / _DRAFT_GAP
-    if scale >= 2:
-        shrink_on_load(image, (int(image.width / scale) + 1, int(image.height / scale) + 1))
+    return next((fraction for fraction in (8, 4, 2) if scale >= fraction), 1)
+
+
+def _shrink(image: Image.Image, fraction: int) -> None:
+    if fraction > 1:
+        shrink_on_load(image, (image.width // fraction, image.height // fraction))
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -5,6 +5,7 @@ cutting a test set copies no picture and a row keeps its original name.
 """
 
 import io
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, final
@@ -59,7 +60,8 @@ class FileStore:
         return _opened(self.content(row))
 
     def content(self, row: int) -> bytes:
-        return (Path(self.root) / self.files[row]).read_bytes()
+        with open(os.path.join(self.root, self.files[row]), "rb", buffering=0) as file:  # half the time of Path.read_bytes
+            return file.readall()
 
 
 @final

@@ -4,7 +4,9 @@ Both hand out uint8 pictures for lists of indices, so that the order, and with i
 """
 
 import copy
+import math
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -86,14 +88,14 @@ class Streamed:
         return len(self.labels)
 
     def read(self, chunks: Sequence[npt.NDArray[np.int64]]) -> Iterator[Batch]:
-        waiting: deque[_Batch] = deque()
+        waiting, room = deque[_Batch](), _Room()
         longest = max(1, *map(len, chunks))
         part = min(_PART, -(-longest // self.workers))
         ahead = -(-self.workers // -(-longest // part))  # batches: a part for every thread, and no more memory than that
         with strict_pillow(), ThreadPoolExecutor(self.workers) as pool:
             try:
                 for chunk in chunks:
-                    waiting.append(self._begin(chunk, part, pool))
+                    waiting.append(self._begin(chunk, part, pool, room=room))
                     if len(waiting) > ahead:
                         yield from self._end(waiting.popleft())
                 while waiting:
@@ -102,9 +104,9 @@ class Streamed:
                 pool.shutdown(wait=False, cancel_futures=True)
         self._tell()
 
-    def _begin(self, chunk: npt.NDArray[np.int64], part: int, pool: ThreadPoolExecutor) -> "_Batch":
+    def _begin(self, chunk: npt.NDArray[np.int64], part: int, pool: ThreadPoolExecutor, *, room: "_Room") -> "_Batch":
         shape = (len(chunk), *self.lazy.frame.size, self.lazy.frame.channels)
-        images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        images = torch.empty(shape, dtype=torch.uint8, pin_memory=True) if self.device.type == "cuda" else room.take(shape)
         cuts = [slice(start, start + part) for start in range(0, len(chunk), part)]
         parts = {cut.start: pool.submit(self.lazy.fill, self.indices[chunk[cut]], images[cut].numpy()) for cut in cuts}
         return _Batch(chunk=chunk, images=images, parts=parts)
@@ -139,6 +141,21 @@ class _Batch:
     chunk: npt.NDArray[np.int64]
     images: Tensor
     parts: dict[int, Future[dict[int, Problem]]]
+
+
+class _Room:
+    """Memory of batches, taken again once nobody holds the batch that was in it: new memory costs more than what is put into it."""
+
+    def __init__(self) -> None:
+        self._free: deque[npt.NDArray[np.uint8]] = deque(maxlen=4)
+
+    def take(self, shape: tuple[int, ...]) -> Tensor:
+        """uint8 of this shape that may hold anything, its holder's alone."""
+        size = math.prod(shape)
+        memory = self._free.popleft() if self._free and len(self._free[0]) >= size else np.empty(size, np.uint8)
+        batch = memory[:size].reshape(shape)
+        weakref.finalize(batch, self._free.append, memory).atexit = False
+        return torch.from_numpy(batch)
 
 
 class Sample:
