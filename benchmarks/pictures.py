@@ -148,6 +148,7 @@ def main() -> None:
         print(json.dumps(epochs(options.within, options)))
         return
     import PIL
+    import simplejpeg
     from PIL import features
 
     from residual.training.machine import machine
@@ -167,7 +168,7 @@ def main() -> None:
     told["setting"] = {name: value for name, value in vars(options).items() if name not in ("json", "within", "folder")}
     told["versions"] = {
         "python": platform.python_version(), "torch": found["peer"][0]["torch"], "pillow": PIL.__version__, "numpy": np.__version__,
-        "libjpeg_turbo": features.version("libjpeg_turbo"),
+        "libjpeg_turbo": features.version("libjpeg_turbo"), "simplejpeg": simplejpeg.__version__,
     }  # fmt: skip
     told["machine"] = machine().as_dict()
     print(told["setting"], told["versions"], told["machine"], sep="\n")

@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from residual.data import Frame, Lazy, decode, decode_into, open_source
 from residual.data import cache as cache_module
@@ -86,7 +88,19 @@ def test_a_cache_in_use_is_not_the_least_recently_used(tmp_path: Path, monkeypat
     assert file.stat().st_mtime > 1e9
 
 
-@pytest.mark.parametrize("changed", ["decoder_version", "version"])
+def test_pillow_warns_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor of pictures that are too large, which are problems."""
+    records = open_source(folder(tmp_path / "data", {"a": 9, "b": 9})).splits["train"]
+    Image.new("RGB", (100, 100)).save(records.names[3])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9_000)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = decode(records, Frame(size=(11, 7), channels=3))
+    assert not told
+    assert [problem.reason for problem in found.problems] == ["more than 9,000 pixels"]
+
+
+@pytest.mark.parametrize("changed", ["decoder_version", "resizer_version"])
 def test_pictures_of_another_library_are_not_taken_from_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:  # fmt: skip

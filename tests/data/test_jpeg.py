@@ -55,7 +55,14 @@ def test_they_are_pillows_pixels(kind: str, fraction: int) -> None:
 
 @pytest.mark.parametrize(
     ("size", "crop", "fraction"),
-    [((380, 280), 1.0, 1), ((384, 288), 1.0, 2), ((375, 500), 0.75, 1), ((1200, 900), 0.875, 4), ((4000, 3000), 1.0, 8)],
+    [
+        ((380, 280), 1.0, 1),
+        ((384, 288), 1.0, 1),
+        ((388, 291), 1.0, 2),
+        ((375, 500), 0.75, 1),
+        ((1200, 900), 0.875, 4),
+        ((4000, 3000), 1.0, 8),
+    ],
 )
 def test_a_file_is_decoded_no_smaller_than_half_as_large_again_as_needed(size: tuple[int, int], crop: float, fraction: int) -> None:
     frame, content = Frame(size=(96, 96), channels=3, crop=crop), file(Image.new("RGB", size))
@@ -77,6 +84,23 @@ def test_a_picture_is_the_same_without_the_decoder(kind: str, monkeypatch: pytes
     found = np.asarray(fit(opened(KINDS[kind]), FRAME))
     monkeypatch.setattr(jpeg_module, "_decoder", lambda: None)
     np.testing.assert_array_equal(found, np.asarray(fit(opened(KINDS[kind]), FRAME)))
+
+
+def test_large_pictures_go_through_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[Any]()
+    monkeypatch.setattr(picture, "jpeg_pixels", lambda *given: seen.append(jpeg_pixels(*given)) or seen[-1])
+    fit(opened(KINDS["4:2:0"]), FRAME)
+    fit(opened(file(Image.new("RGB", (90, 90)))), FRAME)
+    assert [found.shape for found in seen] == [(301, 398, 3)]
+
+
+@pytest.mark.parametrize("orientation", [0, 9])
+def test_an_orientation_that_is_none_counts_as_upright(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    np.testing.assert_array_equal(
+        np.asarray(fit(opened(file(PHOTO, quality=90, exif=exif)), FRAME)), np.asarray(fit(opened(KINDS["4:2:0"]), FRAME))
+    )
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -1,10 +1,15 @@
 """When a training is compiled, and that it is said."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from residual.training.machine import pays
+from residual.architecture import Architecture
+from residual.training import choose
+from residual.training.machine import Trial, pays
+from residual.training.recipes import RECIPES
+from residual.variants import architecture
 from tests.training.test_recipes import DIGITS, chosen
 
 
@@ -26,6 +31,20 @@ def test_compiling_is_tried_in_long_trainings_only() -> None:
     assert "times as fast" in told
     assert "Compilation" not in " ".join(chosen(tiny, {"model": "cifar_resnet8", "time": 500.0}, compiling=True).reasons)
     assert "Compilation" not in " ".join(chosen(tiny, {"model": "cifar_resnet8", "time": 700.0}).reasons)
+
+
+def test_trials_take_the_parts_that_training_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the compiler: no more pictures than training holds at a time."""
+    seen, rate = list[int](), choose.training_rate
+
+    def noted(arch: Architecture, size: tuple[int, int], trial: Trial, **way: Any) -> float:
+        seen.append(trial.batch)
+        return rate(arch, size, replace(trial, seconds=0.01), **{**way, "compiled": False})
+
+    monkeypatch.setattr(choose, "training_rate", noted)
+    recipe = replace(RECIPES["default"].recipe, batch_size=30, accumulate=4)
+    choose._pays_to_compile(recipe, architecture("cifar_resnet8"), (8, 8), 60.0, False, [])
+    assert seen == [8, 8]
 
 
 def test_compiling_that_was_asked_for_is_told() -> None:

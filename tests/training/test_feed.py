@@ -105,12 +105,18 @@ def test_as_many_batches_are_begun_as_give_every_thread_a_part(
     assert not list(feed.read([np.array([], dtype=np.int64)]))
 
 
-def test_the_memory_of_a_batch_is_taken_again_when_nobody_holds_it(source: Source) -> None:
+def test_the_memory_of_a_batch_is_taken_again_when_nobody_holds_it(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     room = _Room()
     where = room.take((64, 12, 10, 3)).data_ptr()
     other = np.empty(64 * 12 * 10 * 3, np.uint8)  # would get the memory, had it been given up
     assert room.take((60, 12, 10, 3)).data_ptr() == where != other.ctypes.data
-    feed, order = streamed(source, kept=False), chunks(88, 8, 0)
+    assert room.take((65, 12, 10, 3)).shape == (65, 12, 10, 3)
+    feed, order, taken = streamed(source, kept=False), chunks(88, 8, 0), list[int]()
+    take = _Room.take
+    monkeypatch.setattr(_Room, "take", lambda room, shape: (taken.append(len(room._free)), take(room, shape))[1])
+    assert sum(len(images) for images, _, _ in feed.read(order)) == 88
+    assert len(taken) == len(order)
+    assert sum(taken)
     held = [images for images, _, _ in feed.read(order)]
     assert len({images.data_ptr() for images in held}) == len(order)
     views = [images[2:].flatten(1) for images, _, _ in feed.read(order)]

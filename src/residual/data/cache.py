@@ -12,7 +12,6 @@ import sys
 import time
 import zlib
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import final
 
@@ -26,6 +25,7 @@ from residual.data.memory import size_text
 from residual.data.parquet import parquet_files
 from residual.data.picture import Frame
 from residual.data.records import ArrayStore, FileStore, Labels, Pixels, Source
+from residual.data.resize import resizer_version
 
 PLACE = "RESIDUAL_CACHE"  # the environment's variable: a folder, or "off"
 _SHARE = 0.5  # of the disk space that would be free without any cache
@@ -160,7 +160,7 @@ def _name(source: Source, split: str, frame: Frame) -> str:
         files = list(map(str, parquet_files(Path(source.name))))
     total = hashlib.sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in _CODE))
     versions = [PIL.__version__, *(features.version(part) or "" for part in ("jpg", "libjpeg_turbo", "zlib", "webp"))]
-    versions += [decoder_version(), version("torch")]
+    versions += [decoder_version(), resizer_version()]
     where = str(Path(source.name).absolute())
     total.update(json.dumps([where, source.fingerprint, split, frame.size, frame.channels, frame.crop, versions], default=str).encode())
     for file in files:

@@ -105,7 +105,8 @@ def decode(
         if progress:
             progress(len(records), len(records))
     else:
-        large = are_large(records)
+        with strict_pillow():
+            large = are_large(records)
         fill = Lazy(records=records, frame=frame, cache=cache).fill if large else _Small(records=records, frame=frame, cache=cache).fill
         step = _TOGETHER if large else max(1, min(512, _CANVAS // (frame.size[0] * frame.size[1])))
 

@@ -106,9 +106,10 @@ def fit_into(image: Image.Image, frame: Frame, out: npt.NDArray[np.uint8]) -> No
     if frame.crop == 1.0 and pixels.shape == out.shape:
         out[...] = pixels
         return
-    box = _box(pixels.shape[1], pixels.shape[0], frame)
-    left, top, right, bottom = map(round, box)
-    resize_into(pixels[top : max(bottom, top + 1), left : max(right, left + 1)], out)
+    left, top, right, bottom = _box(pixels.shape[1], pixels.shape[0], frame)
+    width, height = max(round(right - left), 1), max(round(bottom - top), 1)
+    left, top = (pixels.shape[1] - width) // 2, (pixels.shape[0] - height) // 2
+    resize_into(pixels[top : top + height, left : left + width], out)
 
 
 def _is_small(image: Image.Image, frame: Frame) -> bool:
@@ -201,8 +202,9 @@ def shrink_on_load(image: Image.Image, smallest: tuple[int, int]) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's, from 1 (as it is) to 8."""
-    return image.getexif().get(_ORIENTATION, 1) if any(key in image.info for key in _EXIF_KEYS) else 1
+    """EXIF's, from 1 (as it is) to 8; anything else counts as 1."""
+    told = image.getexif().get(_ORIENTATION) if any(key in image.info for key in _EXIF_KEYS) else 1
+    return told if isinstance(told, int) and 1 <= told <= 8 else 1
 
 
 def _fraction(image: Image.Image, frame: Frame) -> int:
@@ -211,7 +213,7 @@ def _fraction(image: Image.Image, frame: Frame) -> int:
         return 1
     height, width = upright_size(image)
     scale = min(width / frame.size[1], height / frame.size[0]) * frame.crop / _DRAFT_GAP
-    return next((fraction for fraction in (8, 4, 2) if scale >= fraction), 1)
+    return next((fraction for fraction in (8, 4, 2) if scale > fraction), 1)
 
 
 def _shrink(image: Image.Image, fraction: int) -> None:

@@ -152,7 +152,12 @@ class _Room:
     def take(self, shape: tuple[int, ...]) -> Tensor:
         """uint8 of this shape that may hold anything, its holder's alone."""
         size = math.prod(shape)
-        memory = self._free.popleft() if self._free and len(self._free[0]) >= size else np.empty(size, np.uint8)
+        try:
+            memory = self._free.popleft()
+        except IndexError:
+            memory = np.empty(size, np.uint8)
+        if len(memory) < size:
+            memory = np.empty(size, np.uint8)
         batch = memory[:size].reshape(shape)
         weakref.finalize(batch, self._free.append, memory).atexit = False
         return torch.from_numpy(batch)

@@ -3,7 +3,7 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-_ALWAYS = ("residual", "torch", "numpy", "pillow", "datasets", "scikit-learn", "safetensors")
+_ALWAYS = ("residual", "torch", "numpy", "pillow", "simplejpeg", "datasets", "scikit-learn", "safetensors")
 _FRAMEWORKS = {"tensorflow": ("keras", "tensorflow-cpu", "tensorflow"), "jax": ("keras", "jax"), "mxnet": ("mxnet",)}
 
 
