@@ -31,7 +31,7 @@ BELOW = {
 }
 RESULTS = {"residual.training.metrics"}  # an evaluation is a result, which a report may read
 FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras", "jax", "mxnet"}
-RESIZING = SOURCE / "data" / "resize.py"  # by PyTorch, as arrays in and out: Pillow's takes as long as half of a JPEG's decoding
+RESIZING = SOURCE / "data" / "resize.py"  # by PyTorch, as arrays in and out: Pillow's takes two thirds of a JPEG's decoding
 HEAVY = FRAMEWORKS | {
     "timm",
     "transformers",

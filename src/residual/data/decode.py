@@ -107,14 +107,13 @@ def decode(
     else:
         with strict_pillow():
             large = are_large(records)
-        fill = Lazy(records=records, frame=frame, cache=cache).fill if large else _Small(records=records, frame=frame, cache=cache).fill
-        step = _TOGETHER if large else max(1, min(512, _CANVAS // (frame.size[0] * frame.size[1])))
+            fill = (Lazy if large else _Small)(records=records, frame=frame, cache=cache).fill
+            step = _TOGETHER if large else max(1, min(512, _CANVAS // (frame.size[0] * frame.size[1])))
 
-        def work(chunk: range) -> dict[int, Problem]:
-            problems = fill(np.arange(chunk.start, chunk.stop), images[chunk.start : chunk.stop])
-            return {chunk[place]: problem for place, problem in problems.items()}
+            def work(chunk: range) -> dict[int, Problem]:
+                problems = fill(np.arange(chunk.start, chunk.stop), images[chunk.start : chunk.stop])
+                return {chunk[place]: problem for place, problem in problems.items()}
 
-        with strict_pillow():
             for found in each_chunk(work, len(records), step, workers=workers if large else 0, progress=progress):
                 broken.update(found)
     if not broken:

@@ -144,7 +144,7 @@ class _Batch:
 
 
 class _Room:
-    """Memory of batches, taken again once nobody holds the batch that was in it: new memory costs more than what is put into it."""
+    """Memory of batches, taken again once nobody holds the batch in it: new pages cost more than reading cached pictures into them."""
 
     def __init__(self) -> None:
         self._free: deque[npt.NDArray[np.uint8]] = deque(maxlen=4)
@@ -155,7 +155,7 @@ class _Room:
         try:
             memory = self._free.popleft()
         except IndexError:
-            memory = np.empty(size, np.uint8)
+            memory = np.empty(0, np.uint8)
         if len(memory) < size:
             memory = np.empty(size, np.uint8)
         batch = memory[:size].reshape(shape)
