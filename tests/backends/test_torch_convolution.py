@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from residual.backends import torch as backend
 from residual.backends import torch_convolution, torch_ways
 from residual.backends.torch_convolution import Conv2d, in_layout
-from residual.backends.torch_ways import Dense, joined, parted, side_by_side, way_of
+from residual.backends.torch_ways import Dense, Geometry, joined, parted, side_by_side, visible_taps, way_of
 from residual.plan import plan
 from residual.variants import architecture
 
@@ -46,6 +46,7 @@ def results(conv: nn.Conv2d, x: Tensor, *, half: bool) -> tuple[Tensor, Tensor, 
         ("Joined", (32, 64, 2, 10), (64, 3, 2, 1)), ("Pointwise", (3, 8, 7, 12), (12, 1, 2, 0)),
         ("Pointwise", (3, 5, 3, 3), (3, 1, 1, 0)), ("Pointwise", (2, 4, 40, 31), (6, 1, 3, 0)),
         ("Product", (3, 256, 3, 3), (32, 3, 1, 1)), ("Product", (3, 256, 6, 5), (32, 3, 2, 1)),
+        ("Product", (2, 256, 7, 8), (8, 3, 3, 1)), ("Product", (2, 256, 3, 2), (8, 5, 1, 2)), ("Product", (2, 256, 5, 5), (8, 5, 3, 2)),
         ("Product", (3, 260, 6, 7), (16, 3, 2, 0)), ("Product", (3, 260, 1, 9), (16, 3, 1, 1)), ("Dense", (5, 12, 2, 2), (7, 3, 1, 1)),
         ("Dense", (4, 6, 4, 3), (9, 3, 2, 1)), ("Dense", (3, 5, 4, 4), (4, 3, 1, 0)), ("Dense", (3, 300, 1, 1), (8, 3, 1, 1)),
         ("Dense", (2, 4, 2, 8), (3, 5, 4, 2)),
@@ -128,6 +129,27 @@ def test_rows_are_joined_for_a_matrix_unit_or_a_stride(amx: bool, wanted: str, m
     monkeypatch.setattr(torch_ways, "AMX", amx)
     assert way(Conv2d(32, 64, 3, padding=1, bias=False), 12) == wanted
     assert way(Conv2d(32, 64, 3, 2, padding=1, bias=False), 16) == "Joined"
+    assert way(Conv2d(256, 8, 3, padding=1, bias=False), 4) == ("Joined" if amx else "Product"), "16 places"
+    assert way(Conv2d(256, 8, 3, padding=1, bias=False), 5) == wanted, "25 places"
+
+
+@pytest.mark.parametrize(
+    ("size", "at", "seen"),
+    [
+        ((3, 3), Geometry(3, 1, 1, (3, 3)), 49), ((2, 2), Geometry(3, 1, 1, (2, 2)), 16), ((4, 4), Geometry(3, 1, 1, (4, 4)), 100),
+        ((6, 6), Geometry(3, 2, 1, (3, 3)), 64), ((1, 9), Geometry(3, 1, 1, (1, 9)), 25), ((7, 5), Geometry(3, 2, 0, (3, 2)), 54),
+    ],
+)  # fmt: skip
+def test_taps_look_at_pictures_and_not_at_what_is_around(size: tuple[int, int], at: Geometry, seen: int) -> None:
+    """As many products for a picture as pairs of a place and a pixel, each once, that a kernel laid on the picture has."""
+    pairs = [
+        (row, column, i, j, y, x)
+        for row, column, (rows, columns), (ys, xs) in visible_taps(torch.Size((1, 1, *size)), at)
+        for i, y in zip(range(at.places[0])[rows], range(size[0])[ys], strict=True)
+        for j, x in zip(range(at.places[1])[columns], range(size[1])[xs], strict=True)
+    ]
+    assert len(pairs) == len(set(pairs)) == seen
+    assert all((i * at.stride + row - at.padding, j * at.stride + column - at.padding) == (y, x) for row, column, i, j, y, x in pairs)
 
 
 def test_it_stands_aside_where_a_convolution_is_as_fast() -> None:

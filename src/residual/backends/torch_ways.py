@@ -4,6 +4,7 @@ Each is a pair: `forward` gives the output and what `backward` may use again, wh
 wanted) and of the weights. For square convolutions without groups and bias (docs/performance.md, "Training steps beside their peers").
 """
 
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple, Protocol
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_FEW, _MANY = 9, 256  # places of an output up to which, and input channels from which, products of patches are faster
+_FEW, _MORE, _MANY = 9, 16, 256  # places of an output up to which (more: without AMX), and channels from which, products are faster
 _SHORT, _REACH = 12, 16  # places of an output's row, and of the input that it is taken from, up to which pictures are joined
 _LONG = 64  # places of the rows they are joined to
 _WORTH = 32 * 64  # input times output channels from which that is worth two copies
@@ -65,7 +66,7 @@ def way_of(x: torch.Size, weight: torch.Size, stride: int, padding: int) -> tupl
         return Pointwise, at
     if count <= _TINY and height * width <= _NEAR and count * height * width * before * after <= _LARGE:
         return Dense, at
-    if count <= _FEW and before >= _MANY:
+    if count <= (_FEW if AMX else _MORE) and before >= _MANY:
         return Product, at
     short = places[1] <= _SHORT and stride * places[1] <= _REACH and (stride > 1 or AMX)
     return Joined if short and kernel == 2 * padding + 1 and before * after >= _WORTH else None, at
@@ -77,7 +78,7 @@ class Pointwise:
     @staticmethod
     def forward(x: Tensor, weight: Tensor, at: Geometry) -> tuple[Tensor, Tensor | None]:
         rows = every(x, at.stride)
-        return _pictures(rows @ flat(weight).t(), at), rows
+        return _pictures(rows @ flat(weight).t(), at.places), rows
 
     @staticmethod
     def backward(
@@ -87,7 +88,7 @@ class Pointwise:
         to_weight = _filters(to_rows.t() @ (every(x, at.stride) if kept is None else kept), weight)
         if not wanted:
             return None, to_weight
-        to_x = _pictures(to_rows @ flat(weight), at)
+        to_x = _pictures(to_rows @ flat(weight), at.places)
         if at.stride == 1:
             return to_x, to_weight
         spread = torch.zeros_like(x, memory_format=torch.channels_last)
@@ -96,19 +97,26 @@ class Pointwise:
 
 
 class Product:
-    """A convolution as products of a matrix of patches: rows are places, columns are kernel x kernel x C."""
+    """A convolution as a product of a matrix of patches, whose rows are places and whose columns are kernel x kernel x C. Its gradients are
+    products for one tap of the kernel after the other, of the places alone where that lies on the picture: of 3x3 places 49 of 81."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, at: Geometry) -> tuple[Tensor, Tensor | None]:
-        return _pictures(patches(x, at) @ flat(weight).t(), at), None  # patches are nine times the pictures: too large to keep
+        return _pictures(patches(x, at) @ flat(weight).t(), at.places), None  # patches are nine times the pictures: too large to keep
 
     @staticmethod
     def backward(
         gradient: Tensor, x: Tensor, weight: Tensor, at: Geometry, wanted: bool, kept: Tensor | None
     ) -> tuple[Tensor | None, Tensor]:
-        rows = every(gradient, 1)
-        to_weight = _filters(rows.t() @ patches(x, at), weight)
-        return folded(rows @ flat(weight), x.shape, at) if wanted else None, to_weight
+        to_weight = torch.zeros_like(weight, memory_format=torch.channels_last)
+        to_x = torch.zeros_like(x, memory_format=torch.channels_last) if wanted else None
+        for row, column, places, seen in visible_taps(x.shape, at):
+            part, shown = gradient[:, :, *places], x[:, :, *seen]
+            rows = every(part, 1)
+            to_weight[:, :, row, column] = rows.t() @ every(shown, 1)
+            if to_x is not None:
+                to_x[:, :, *seen] += _pictures(rows @ weight[:, :, row, column], shown.shape[2:])
+        return to_x, to_weight
 
 
 class Joined:
@@ -167,9 +175,9 @@ def whole(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(1)
 
 
-def _pictures(rows: Tensor, at: Geometry) -> Tensor:
-    """(N H W) x D -> N D H W, H and W those of the output."""
-    return rows.view(-1, *at.places, rows.shape[1]).permute(0, 3, 1, 2)
+def _pictures(rows: Tensor, sides: Sequence[int]) -> Tensor:
+    """(N H W) x D -> N D H W."""
+    return rows.view(-1, *sides, rows.shape[1]).permute(0, 3, 1, 2)
 
 
 def _filters(rows: Tensor, weight: Tensor) -> Tensor:
@@ -188,16 +196,21 @@ def patches(x: Tensor, at: Geometry) -> Tensor:
     return x.as_strided(shape, strides).flatten(3).flatten(0, 2)
 
 
-def folded(rows: Tensor, shape: torch.Size, at: Geometry) -> Tensor:
-    """The sum of patches (N H/s W/s) x (k k C) where they lie in N C H W: what `patches` is in the other direction."""
-    count, channels, height, width = shape
-    d = rows.view(count, *at.places, at.kernel, at.kernel, channels)
-    x = d.new_zeros((count, height + 2 * at.padding, width + 2 * at.padding, channels))
-    for i in range(at.kernel):
-        for j in range(at.kernel):
-            rows_of, columns_of = (slice(start, start + at.stride * n, at.stride) for start, n in zip((i, j), at.places, strict=True))
-            x[:, rows_of, columns_of].add_(d[:, :, :, i, j])
-    return x[:, at.padding : at.padding + height, at.padding : at.padding + width].permute(0, 3, 1, 2)
+def visible_taps(shape: torch.Size, at: Geometry) -> Iterator[tuple[int, int, tuple[slice, slice], tuple[slice, slice]]]:
+    """Each tap of the kernel (row, column), with the places of the output from which it looks at pictures of this shape, not at zeros
+    around, and the places that it then sees, as slices. Without taps that only ever look at zeros."""
+    down, across = ([_looks(tap, shape[2 + side], at, side) for tap in range(at.kernel)] for side in (0, 1))
+    for row, (rows, seen_rows) in enumerate(down):
+        for column, (columns, seen_columns) in enumerate(across):
+            if rows.start < rows.stop and columns.start < columns.stop:
+                yield row, column, (rows, columns), (seen_rows, seen_columns)
+
+
+def _looks(tap: int, size: int, at: Geometry, side: int) -> tuple[slice, slice]:
+    """Of one side: the places of the output from which a tap looks at one of `size` places, and those that it sees."""
+    off = tap - at.padding
+    first, end = max(0, -(off // at.stride)), min(at.places[side], (size - 1 - off) // at.stride + 1)
+    return slice(first, end), slice(first * at.stride + off, (end - 1) * at.stride + off + 1, at.stride)
 
 
 def side_by_side(size: int, period: int) -> int:
