@@ -98,7 +98,10 @@ def epochs(pipeline: str, options: argparse.Namespace) -> dict[str, Any]:
                 else:
                     feed = Streamed(Lazy(records=records, frame=frame, cache=cache), None, device, options.workers)
             assert feed is not None
-            count = sum(len(images) for images, _, _ in feed.read(chunks))
+            count = 0
+            for images, _, _ in feed.read(chunks):
+                count += len(images)
+                del images  # as a training does
         seconds.append(time.perf_counter() - began)
         assert count == len(records)
     return {"seconds": seconds, "pictures": len(records), "torch": torch.__version__}

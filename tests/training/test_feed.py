@@ -2,7 +2,11 @@
 
 import resource
 import threading
+import time
 import warnings
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +16,11 @@ import torch
 
 from residual.data import Decoded, Frame, Lazy, Source, decode, open_source
 from residual.data.cache import open_cache
-from residual.training.feed import Resident, Sample, Streamed, _Room, in_time
+from residual.preprocessing import Preprocessing
+from residual.training.feed import Normaliser, Resident, Sample, Streamed, _Room, in_time
+from residual.training.inference import answers
 from tests.data.makers import folder
+from tests.training import test_device
 
 FRAME, CPU = Frame(size=(12, 10), channels=3), torch.device("cpu")
 
@@ -125,6 +132,47 @@ def test_the_memory_of_a_batch_is_taken_again_when_nobody_holds_it(source: Sourc
     ):
         assert torch.equal(images, again)
         assert torch.equal(view, again[2:].flatten(1))
+
+
+def test_two_batches_are_held_where_each_is_given_up(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that is made, and the one before it: threads hold no part that they are done with."""
+    taken, take = list[int](), _Room.take
+
+    def noted(room: _Room, shape: tuple[int, ...]) -> torch.Tensor:
+        images = take(room, shape)
+        taken.append(images.data_ptr())
+        return images
+
+    monkeypatch.setattr(_Room, "take", noted)
+    told = Future.set_result
+    monkeypatch.setattr(Future, "set_result", lambda future, result: (told(future, result), time.sleep(0.02))[0])  # ends late
+    for images, _, _ in streamed(source, kept=False).read(chunks(88, 8, 0)):
+        assert len(images) == 8
+        del images
+    assert len(taken) == 11
+    assert len(set(taken)) == 2
+
+
+def test_steps_and_answers_have_given_a_batch_up_when_they_ask_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that its memory is there for what is streamed next."""
+    gone, read = list[bool](), Resident.read
+
+    def watched(feed: Resident, chunks: Any) -> Iterator[Any]:
+        batches = [*read(feed, chunks)]
+        while batches:
+            place = weakref.ref(batches[0][0])
+            yield batches.pop(0)
+            gone.append(place() is None)
+
+    monkeypatch.setattr(Resident, "read", watched)
+    feed: Any = test_device.resident(tmp_path, CPU)
+    for _ in zip(range(5), test_device.steps(feed, CPU, batch_size=32), strict=False):
+        pass
+    assert gone == [True] * 4
+    gone.clear()
+    normalise = Normaliser(Preprocessing(size=(8, 8), channels=3, mean=(0.3,) * 3, std=(0.3,) * 3), CPU)
+    answers(lambda x: x.mean((2, 3)), feed, normalise, size=(8, 8), classes=3, batch=32)
+    assert gone == [True] * 8
 
 
 def test_a_full_disk_is_told_once(source: Source) -> None:

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from residual.data import Decoded, Lazy, Problem
 from residual.data.picture import strict_pillow
+from residual.data.records import Pixels
 from residual.preprocessing import Preprocessing
 
 _PART = 16  # pictures that a thread takes at a time, at most
@@ -108,8 +109,12 @@ class Streamed:
         shape = (len(chunk), *self.lazy.frame.size, self.lazy.frame.channels)
         images = torch.empty(shape, dtype=torch.uint8, pin_memory=True) if self.device.type == "cuda" else room.take(shape)
         cuts = [slice(start, start + part) for start in range(0, len(chunk), part)]
-        parts = {cut.start: pool.submit(self.lazy.fill, self.indices[chunk[cut]], images[cut].numpy()) for cut in cuts}
+        parts = {cut.start: pool.submit(self._fill, self.indices[chunk[cut]], [images[cut].numpy()]) for cut in cuts}
         return _Batch(chunk=chunk, images=images, parts=parts)
+
+    def _fill(self, indices: npt.NDArray[np.int64], part: list[Pixels]) -> dict[int, Problem]:
+        """`part` is a list of one, which is taken out of it, so that the memory is nobody's the moment that the part is done."""
+        return self.lazy.fill(indices, part.pop())
 
     def _end(self, batch: "_Batch") -> Iterator[Batch]:
         """The batch on the device, or nothing where no picture of it could be read."""

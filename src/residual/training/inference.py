@@ -47,7 +47,9 @@ def answers(scores: Scores, feed: Feed, normalise: Normaliser, *, size: tuple[in
 def answered(scores: Scores, feed: Feed, normalise: Normaliser, *, size: tuple[int, int], batch: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Indices and logits, on the CPU, of one batch of readable pictures after the other."""
     for pictures, _, index in feed.read(chunked(np.arange(len(feed)), batch)):
-        yield index.cpu(), scores(centre_cut(normalise(pictures), size)).cpu()
+        found = scores(centre_cut(normalise(pictures), size)).cpu()
+        del pictures  # their memory may be that of the next but one, which are begun when the next are asked for
+        yield index.cpu(), found
 
 
 def batch_of(preprocessing: Preprocessing, *, parted: bool, half: bool = False) -> int:

@@ -120,8 +120,7 @@ def fit(state: State, setting: Setting) -> Iterator[StepEnd | EpochEnd]:
         start = (state.seen, time.perf_counter())
         for batch in setting.train.read(chunks[state.batch :]):
             _seed(setting.device, key(recipe.seed, state.epoch, state.batch))
-            progress = _progress(state, setting, len(chunks))
-            rate = _rate(state, recipe, progress)
+            rate = _rate(state, recipe, _progress(state, setting, len(chunks)))
             set_learning_rate(state.optimizer, rate)
             loss, right = _step(state, setting, batch)
             if not state.warm:
@@ -129,6 +128,7 @@ def fit(state: State, setting: Setting) -> Iterator[StepEnd | EpochEnd]:
             state.batch, state.step, state.seen = state.batch + 1, state.step + 1, state.seen + len(batch[1])
             state.right += right
             state.losses.append(loss)
+            del batch  # its memory may be that of the next but one, which is begun when the next is asked for
             state.seconds = before + time.perf_counter() - began
             yield StepEnd(
                 epoch=state.epoch + 1, step=state.step, progress=_progress(state, setting, len(chunks)), learning_rate=rate,
