@@ -169,10 +169,11 @@ def test_steps_and_answers_have_given_a_batch_up_when_they_ask_for_another(tmp_p
     for _ in zip(range(5), test_device.steps(feed, CPU, batch_size=32), strict=False):
         pass
     assert gone == [True] * 4
-    gone.clear()
     normalise = Normaliser(Preprocessing(size=(8, 8), channels=3, mean=(0.3,) * 3, std=(0.3,) * 3), CPU)
-    answers(lambda x: x.mean((2, 3)), feed, normalise, size=(8, 8), classes=3, batch=32)
-    assert gone == [True] * 8
+    for shown in (feed, Sample(feed, 256)):
+        gone.clear()
+        answers(lambda x: x.mean((2, 3)), shown, normalise, size=(8, 8), classes=3, batch=32)
+        assert gone == [True] * 8
 
 
 def test_a_full_disk_is_told_once(source: Source) -> None:

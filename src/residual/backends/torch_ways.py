@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_FEW, _MORE, _MANY = 9, 16, 256  # places of an output up to which (more: without AMX), and channels from which, products are faster
+_FEW, _MORE, _MANY = 9, 16, 256  # places of an output up to which (more: without AMX), and input channels from which, products win
 _SHORT, _REACH = 12, 16  # places of an output's row, and of the input that it is taken from, up to which pictures are joined
 _LONG = 64  # places of the rows they are joined to
 _WORTH = 32 * 64  # input times output channels from which that is worth two copies

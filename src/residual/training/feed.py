@@ -181,6 +181,7 @@ class Sample:
     def read(self, chunks: Sequence[npt.NDArray[np.int64]]) -> Iterator[Batch]:
         for pictures, labels, index in self.feed.read([self.chosen[chunk] for chunk in chunks]):
             yield pictures, labels, torch.from_numpy(np.searchsorted(self.chosen, index.cpu().numpy())).to(index.device)
+            del pictures  # nobody holds them when the next are asked for
 
 
 def in_time(feed: Feed, seconds: float, time: float) -> tuple[Feed, float]:
