@@ -1,16 +1,18 @@
-"""A folder of JPEG files to uint8 batches, beside a plain pipeline of Pillow and PyTorch's DataLoader with the same workers.
+"""A folder of JPEG files to batches, beside a plain pipeline of Pillow and PyTorch's DataLoader with the same workers.
 
     python benchmarks/pictures.py --json benchmarks/results/pictures.json
     python benchmarks/pictures.py --folder FLOWERS_FOLDER --size 96 --crop 1
     python benchmarks/pictures.py --made 2000x1500 --count 200
+    python benchmarks/pictures.py --pixels
 
-The peer is written from the libraries' own tutorials: open, convert to RGB, resize the shorter side (bilinear), cut the centre, make an
-array; the DataLoader's workers decode and stack. Ours is what `residual train` reads from: `streamed` where pictures do not fit into
-memory, from an empty cache, and `later run`, a process that finds that cache full; `fitting` where they would fit: decoded first, from an
-empty cache, then looked up in memory or, where they take more of it than is spent on them, read from the cache.
-The pipelines run in turn, each in a process of its own, and are compared with the peer of the same round; both epochs are in a fresh
-random order and count from the first call to the last batch. Memory is the highest sum over the process and its children of their
-proportional set sizes (shared pages count once).
+The peer is written from the libraries' own tutorials: open, convert to RGB, resize the shorter side (bilinear), cut the centre, make a
+float32 tensor and normalise it (ToTensor and Normalize as torchvision describes them); the DataLoader's workers do all of it and stack.
+Ours are the same batches, normalised whole, as in a training. With `--pixels` both end at uint8, N H W C. Ours is what `residual train`
+reads from: `streamed` where pictures do not fit into memory, from an empty cache, and `later run`, a process that finds that cache full;
+`fitting` where they would fit: decoded first, from an empty cache, then looked up in memory or, where they take more of it than is spent
+on them, read from the cache. The pipelines run in turn, each in a process of its own, and are compared with the peer of the same round;
+both epochs are in a fresh random order and count from the first call to the last batch. Memory is the highest sum over the process and
+its children of their proportional set sizes (shared pages count once).
 """
 
 import argparse
@@ -47,11 +49,14 @@ def make_pictures(folder: Path, count: int, side: tuple[int, int] = (500, 375), 
         Image.fromarray(pixels.transpose(1, 2, 0)).save(place / f"{index:05}.jpg", quality=quality)
 
 
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colours, in 0..1
+
+
 class Photographs:
     """The peer's data set."""
 
-    def __init__(self, files: list[str], size: int, crop: float) -> None:
-        self.files, self.size, self.shorter = files, size, round(size / crop)
+    def __init__(self, files: list[str], size: int, crop: float, *, pixels: bool) -> None:
+        self.files, self.size, self.shorter, self.pixels = files, size, round(size / crop), pixels
 
     def __len__(self) -> int:
         return len(self.files)
@@ -63,20 +68,31 @@ class Photographs:
         scale = self.shorter / min(image.size)
         image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
         left, top = (image.width - self.size) // 2, (image.height - self.size) // 2
-        return np.array(image.crop((left, top, left + self.size, top + self.size))), index % 10
+        pixels = np.array(image.crop((left, top, left + self.size, top + self.size)))
+        return pixels if self.pixels else self._tensor(pixels), index % 10
+
+    def _tensor(self, pixels: Any) -> Any:
+        import torch
+
+        tensor = torch.from_numpy(pixels).permute(2, 0, 1).contiguous().to(torch.float32).div(255)
+        mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+        return tensor.sub_(mean).div_(std)
 
 
 def epochs(pipeline: str, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of two epochs, and the pictures in one."""
     import torch
 
+    from residual.backends.allocator import training_memory
     from residual.data import Frame, Lazy, decode, decode_into, memory_plan, open_source
     from residual.data.cache import open_cache
-    from residual.training.feed import Feed, Resident, Streamed
+    from residual.preprocessing import Preprocessing
+    from residual.training.feed import Feed, Normaliser, Resident, Streamed
 
     source, frame = open_source(options.folder), Frame(size=(options.size, options.size), channels=3, crop=options.crop)
     records, device = source.splits["train"], torch.device("cpu")
-    photographs: Any = Photographs(records.names, options.size, options.crop)
+    photographs: Any = Photographs(records.names, options.size, options.crop, pixels=options.pixels)
+    normalise = Normaliser(Preprocessing(size=frame.size, channels=3, mean=MEAN, std=STD), device)
     loader = torch.utils.data.DataLoader(photographs, batch_size=options.batch, shuffle=True, num_workers=options.workers)
     feed: Feed | None = None
     seconds = []
@@ -99,9 +115,11 @@ def epochs(pipeline: str, options: argparse.Namespace) -> dict[str, Any]:
                     feed = Streamed(Lazy(records=records, frame=frame, cache=cache), None, device, options.workers)
             assert feed is not None
             count = 0
-            for images, _, _ in feed.read(chunks):
-                count += len(images)
-                del images  # as a training does
+            with training_memory() as step_done:
+                for images, _, _ in feed.read(chunks):
+                    count += len(images if options.pixels else normalise(images))
+                    del images  # as a training does
+                    step_done()
         seconds.append(time.perf_counter() - began)
         assert count == len(records)
     return {"seconds": seconds, "pictures": len(records), "torch": torch.__version__}
@@ -112,6 +130,7 @@ def measured(pipeline: str, options: argparse.Namespace, cache: str) -> dict[str
     command = [sys.executable, __file__, "--within", pipeline, "--folder", options.folder]
     for name in ("size", "crop", "batch", "workers"):
         command += [f"--{name}", str(getattr(options, name))]
+    command += ["--pixels"] if options.pixels else []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "RESIDUAL_CACHE": cache}) as process:
         peak = 0
         while process.poll() is None:
@@ -137,10 +156,11 @@ def _memory(pid: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", default="", help="a folder of pictures, one folder per class; without it, pictures are made")
-    parser.add_argument("--count", type=int, default=1000, help="how many are made, of quality 90")
+    parser.add_argument("--count", type=int, default=2000, help="how many are made, of quality 90")
     parser.add_argument("--made", default="500x375", help="their width and height")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--crop", type=float, default=0.875, help="share of the shorter side that is kept: 224 of 256")
+    parser.add_argument("--pixels", action="store_true", help="batches of uint8 N H W C instead of normalised float32 N C H W")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rounds", type=int, default=5)

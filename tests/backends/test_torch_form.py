@@ -14,8 +14,11 @@ from residual.architecture import Architecture, changed
 from residual.backends import torch as backend
 from residual.backends import torch_normed, torch_steps
 from residual.backends.torch_convolution import in_layout
+from residual.backends.torch_normed import NormedPooled, Pooled
+from residual.backends.torch_steps import Pass
 from residual.backends.torch_training import training_form
 from residual.backends.torch_ways import way_of
+from residual.layers import MaxPool
 from residual.plan import plan
 from residual.variants import VARIANTS
 from tests.backends.test_torch import CHANGES
@@ -74,9 +77,14 @@ def own_call(model: backend.ResidualNet, half: bool) -> Callable[[Tensor], Tenso
 
 
 def assert_trains_alike(
-    arch: Architecture, *, half: bool = False, frozen: bool = False, last: bool = True, size: tuple[int, int] = (12, 9), count: int = 6
+    arch: Architecture, *, half: bool = False, frozen: bool = False, last: bool = True, size: tuple[int, int] = (12, 9), count: int = 6,
+    weight: float | None = None,
 ) -> None:  # fmt: skip
+    """`weight` is what the stem's norm multiplies one channel by."""
     model = made(arch, last=last)
+    if weight is not None:
+        with torch.no_grad():
+            model.get_parameter("bn1.weight")[1] = weight
     if frozen:
         backend.freeze_stem(model)
     twin, exact, (x, labels) = copy.deepcopy(model), copy.deepcopy(model), pictures(arch, count, *size)
@@ -154,10 +162,51 @@ def test_gradients_of_large_layers_are_put_where_others_were(name: str, last: bo
     monkeypatch.setattr(torch_normed, "_LARGE", 0)
     monkeypatch.setattr(torch_normed, "_PART", 2**11)  # so that there are several parts, the last one shorter
     assert_trains_alike(arch, size=(33, 40), count=7, last=last)
-    assert len(seen) == {"imagenet": 4, "deep": 6, "zero-padded": 4, "zeros without ReLU": 7, "preact": 7}[name]
+    assert len(seen) == {"imagenet": 3, "deep": 5, "zero-padded": 3, "zeros without ReLU": 7, "preact": 7}[name]
     seen.clear()
     training_form(made(arch), half=True)(pictures(arch, 7, 33, 40)[0]).sum().backward()  # type: ignore[no-untyped-call]
     assert not seen, "bfloat16 would be rounded four times"
+
+
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize(("weight", "first"), [(0.5, True), (-0.5, False), (0.0, False)])
+def test_pooling_goes_before_batch_norm_where_the_order_stays(
+    weight: float, first: bool, last: bool, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    came, over, parts = dict[int, int](), list[bool](), list[int]()
+    forward, backward, together = NormedPooled.forward, NormedPooled.backward, torch_normed._together
+
+    def forwards(self: NormedPooled, x: Tensor, run: Pass) -> Tensor:
+        came[id(run)] = x.data_ptr()
+        return forward(self, x, run)
+
+    def backwards(self: NormedPooled, g: Any, run: Pass) -> Any:
+        found = backward(self, g, run)
+        over.append(found.data_ptr() == came[id(run)])
+        return found
+
+    def counted(x: Tensor) -> int:
+        parts.append(-(-len(x) // together(x)))
+        return together(x)
+
+    monkeypatch.setattr(NormedPooled, "forward", forwards)
+    monkeypatch.setattr(NormedPooled, "backward", backwards)
+    monkeypatch.setattr(torch_normed, "_together", counted)
+    monkeypatch.setattr(torch_normed, "_PART", 2**9)
+    assert_trains_alike(changed(SMALL, {"stem": "imagenet"}), size=(33, 40), count=7, last=last, half=half, weight=weight)
+    assert over == [first], "what comes back is written over what came"
+    assert (min(parts, default=0) > 1) == first
+
+
+def test_pooled_places_of_a_large_picture_are_counted_in_32_bits() -> None:
+    pool = Pooled(layer=MaxPool(name="pool", kernel=3, stride=2, padding=1, zero_padding=False), inner=True, relu=False)
+    for height, kind in ((128, torch.int16), (129, torch.int32)):
+        x = torch.arange(height * 256.0).view(1, 1, height, 256)
+        y, taken = pool.largest(x)
+        assert taken.dtype == kind
+        assert torch.equal(taken.flatten().float(), y.flatten())
+        assert torch.equal(pool.spread(y, x, taken).nonzero()[:, 2:], torch.stack([y.flatten().long() // 256, y.flatten().long() % 256], 1))
 
 
 def test_one_value_a_channel_is_refused_as_pytorch_does() -> None:

@@ -112,8 +112,11 @@ def test_as_many_batches_are_begun_as_give_every_thread_a_part(
     assert not list(feed.read([np.array([], dtype=np.int64)]))
 
 
-def test_the_memory_of_a_batch_is_taken_again_when_nobody_holds_it(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    room = _Room()
+@pytest.mark.parametrize("large_pages", [True, False])
+def test_the_memory_of_a_batch_is_taken_again_when_nobody_holds_it(
+    source: Source, large_pages: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    room = _Room(large_pages=large_pages)
     where = room.take((64, 12, 10, 3)).data_ptr()
     other = np.empty(64 * 12 * 10 * 3, np.uint8)  # would get the memory, had it been given up
     assert room.take((60, 12, 10, 3)).data_ptr() == where != other.ctypes.data
@@ -215,3 +218,32 @@ def test_validation_takes_a_twentieth_of_the_time(seconds: float, time: float, c
     feed, reserved = in_time(Resident(decoded, None, torch.device("cpu")), seconds, time)
     assert len(feed) == count
     assert reserved == pytest.approx(seconds * count / 6000 + late)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(1, 1), (9, 7)])
+def test_pictures_are_normalised_as_said_whatever_their_size(channels: int, shape: tuple[int, int]) -> None:
+    stream = np.random.default_rng(4)
+    mean, std = tuple(stream.random(channels * shape[0] * shape[1])), tuple(stream.uniform(0.1, 0.4, channels))
+    prepared = Preprocessing(size=(9, 7), channels=channels, mean=mean, std=std)
+    normalise, images = Normaliser(prepared, CPU), stream.integers(0, 256, (5, 11, 10, channels), np.uint8)
+    exact = torch.from_numpy(prepared.normalise(images[:, 1:10, 2:9]))
+    found = normalise(torch.from_numpy(images)[:, 1:10, 2:9])
+    assert torch.allclose(found, exact, atol=2e-6)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    whole = normalise(torch.from_numpy(images))
+    assert whole.shape == (5, channels, 11, 10)
+    if shape == (1, 1):
+        assert torch.equal(whole[:, :, 1:10, 2:9], found)
+
+
+def test_normalised_pictures_are_their_holder_s_alone_and_their_memory_is_taken_again() -> None:
+    normalise = Normaliser(Preprocessing(size=(8, 8), channels=3, mean=(0.3,) * 3, std=(0.2,) * 3), CPU)
+    black, white = torch.zeros(4, 8, 8, 3, dtype=torch.uint8), torch.full((4, 8, 8, 3), 255, dtype=torch.uint8)
+    held, place = normalise(black)[1:], normalise(white).data_ptr()
+    assert bool((held == held[0, 0, 0, 0]).all())
+    assert float(held[0, 0, 0, 0]) < 0
+    assert normalise(white).data_ptr() == place, "nobody held it"
+    part = normalise(white)[2:]
+    assert normalise(black).data_ptr() != place
+    assert bool((part > 0).all())

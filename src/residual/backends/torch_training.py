@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from residual.backends.torch import ResidualNet
 from residual.backends.torch_inference import as_planned, folded_layers
-from residual.backends.torch_normed import Averaged, Normed, Pooled, Rectified
+from residual.backends.torch_normed import Averaged, Normed, NormedPooled, Pooled, Rectified
 from residual.backends.torch_steps import (
     Added,
     Convolved,
@@ -123,10 +123,11 @@ class _Maker:
                 last.relu = True
                 continue
             if isinstance(layer, MaxPool):
-                relu = isinstance(last, Normed) and last.relu
-                if isinstance(last, Normed):
+                if isinstance(last, Normed) and last.relu:
                     last.relu, last.alone = False, True  # ReLU comes after the pooling
-                steps.append(Pooled(layer=layer, inner=self.inner, relu=relu))
+                    steps[-1] = NormedPooled(norm=last, pool=Pooled(layer=layer, inner=self.inner, relu=True))
+                else:
+                    steps.append(Pooled(layer=layer, inner=self.inner, relu=False))
                 continue
             steps.append(self.step(layer))
             self.inner |= any(name.startswith(f"{layer.name}.") for name in self.trained)
