@@ -6,8 +6,8 @@ Each pipeline is a process of its own that opens the model's file, answers for a
 compiled) and then again (counted); in turn, median of all rounds. The peers open, convert, resize and cut by Pillow, in as many threads as
 there are processors, and run batches of 16, one after the other: eager PyTorch with the model as `residual.load` gives it, N C H W; the
 same compiled with freezing; ONNX Runtime and OpenVINO on an export of it, without PyTorch. Ours is what `residual.predict(FILE, FOLDER)`
-does, which decodes ahead, in float32 and bfloat16, and `residual.evaluate(FILE, FOLDER)`, which opens the file in each pass. "whole" is
-the process's peak of memory, "rise" by how much that is more than it took with its libraries imported.
+does, which decodes ahead, in float32 and bfloat16, and `residual.evaluate(FILE, FOLDER)`, which opens the file in each pass; with `--anew`
+all do. "whole" is the process's peak of memory, "rise" by how much that is more than it took with its libraries imported.
 """
 
 import argparse
@@ -124,12 +124,12 @@ PIPELINES: dict[str, tuple[Callable[[Path, Path, int], Pass], str]] = {
 }
 
 
-def within(name: str, model: Path, folder: Path, size: int, passes: int) -> dict[str, float]:
+def within(name: str, model: Path, folder: Path, size: int, passes: int, *, anew: bool) -> dict[str, float]:
     """One pipeline, in this process: seconds of each pass after the first, pictures, MiB."""
     begin, imports = PIPELINES[name]
     exec(imports, {})
     before = memory("VmRSS:")
-    run = begin(model, folder, size)
+    run = (lambda: begin(model, folder, size)()) if anew else begin(model, folder, size)
     run()
     began = time.perf_counter()
     count = sum(run() for _ in range(passes))
@@ -177,6 +177,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=128, help="pictures")
     parser.add_argument("--passes", type=int, default=1, help="counted passes over the pictures in each process")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--anew", action="store_true", help="each pass opens the model's file, and counts it")
     parser.add_argument("--pipelines", default=";".join(PIPELINES), help="names separated by ';'")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--within", nargs=3, help=argparse.SUPPRESS)
@@ -184,7 +185,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     if options.within:
         name, model, folder = options.within
-        print(json.dumps(within(name, Path(model), Path(folder), options.image_size, options.passes)))
+        print(json.dumps(within(name, Path(model), Path(folder), options.image_size, options.passes, anew=options.anew)))
         return
     from inference import versions
 
@@ -203,7 +204,8 @@ def main() -> None:
                 else:
                     told[name].append(json.loads(done.stdout.splitlines()[-1]))
     rows = {name: {part: [one[part] for one in rounds] for part in rounds[0]} for name, rounds in told.items() if rounds}
-    print(f"{options.variant} at {options.image_size}, {options.count} JPEG files of 500x375, {options.rounds} rounds")
+    anew = ", opened anew" if options.anew else ""
+    print(f"{options.variant} at {options.image_size}, {options.count} JPEG files of 500x375, {options.rounds} rounds{anew}")
     base = statistics.median(rows["eager"]["rate"]) if "eager" in rows else float("nan")
     for name, row in rows.items():
         rate, whole, rise = (statistics.median(row[part]) for part in ("rate", "whole", "rise"))
@@ -211,7 +213,13 @@ def main() -> None:
         more = f"({min(row['rise']):.0f} to {max(row['rise']):.0f})"
         print(f"{name:20} {rate:7.1f} pictures/s {spread}  {rate / base:.2f} of eager's  whole {whole:.0f} MiB  rise {rise:.0f} MiB {more}")
     if options.json:
-        keys = {"variant": options.variant, "image_size": options.image_size, "count": options.count, "rounds": options.rounds}
+        keys = {
+            "variant": options.variant,
+            "image_size": options.image_size,
+            "count": options.count,
+            "rounds": options.rounds,
+            "anew": options.anew,
+        }
         found = {**keys, "machine": machine().as_dict(), "versions": versions(), "pipelines": rows}
         options.json.write_text(json.dumps(found, indent=1) + "\n")
 

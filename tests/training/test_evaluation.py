@@ -132,9 +132,9 @@ def test_streamed_pictures_score_the_same(run, tmp_path):
     classifier = classifier_of(models.load(run), preprocessing=saved.preprocessing, classes=source.classes)
     at_once = evaluate_model(classifier, records, split="train")
     streamed = evaluate_model(classifier, records, split="train", memory=1e-9)
-    assert streamed.names == at_once.names
+    assert streamed.records.names == at_once.records.names
     assert streamed.probabilities == pytest.approx(at_once.probabilities, abs=1e-6)
-    assert (streamed.worst_images == at_once.worst_images).all()
+    assert (streamed.pictures(streamed.worst) == at_once.pictures(at_once.worst)).all()
     assert streamed.evaluation.unreadable == at_once.evaluation.unreadable
     assert streamed.evaluation.count == len(records) - len(streamed.evaluation.unreadable)
 
@@ -162,7 +162,7 @@ def test_pictures_from_the_cache_score_the_same(run, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "answers", after_all)
     found = evaluate_model(classifier, records, split="train", cache=cache)
     assert found.probabilities == pytest.approx(at_once.probabilities, abs=1e-6)
-    assert found.names == at_once.names
+    assert found.records.names == at_once.records.names
 
 
 def test_a_cache_that_fails_leaves_them_in_memory(run, tmp_path, monkeypatch):
@@ -175,7 +175,6 @@ def test_a_cache_that_fails_leaves_them_in_memory(run, tmp_path, monkeypatch):
     cache, _ = open_cache(source, "train", frame_of(classifier.preprocessing))
     shutil.rmtree(cache.folder)
     monkeypatch.setattr(evaluation, "Lazy", lambda *_, **__: pytest.fail("they are decoded one at a time beside the network"))
-    monkeypatch.setattr(evaluation, "_pictures", lambda *_: np.zeros(0))
     assert evaluate_model(classifier, source.splits["train"], split="train", cache=cache).evaluation.count == 30
 
 

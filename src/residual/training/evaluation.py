@@ -19,6 +19,7 @@ import torch
 from residual.backends import check_backend
 from residual.data import Frame, Lazy, Problem, Records, Source, check_losses, decode, decode_into, memory_plan, open_source
 from residual.data.cache import PictureCache, open_cache
+from residual.data.decode import are_large
 from residual.runs import Run, as_json, open_run
 from residual.spelling import nearest
 from residual.training.feed import Normaliser, Resident, Streamed
@@ -36,21 +37,28 @@ _SHOWN = 24  # pictures kept for the report's gallery, of mistakes and of right 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """An evaluation and what it was computed from: probabilities N x classes, labels N and names N of the readable pictures.
+    """An evaluation and what it was computed from: probabilities N x classes of the readable pictures, which are `records`.
 
     Attributes:
         worst: positions of the most confident mistakes, most confident first; `best` likewise of the right answers.
-        worst_images: those pictures as the network sees them, uint8 N H W C.
     """
 
     evaluation: Evaluation
     probabilities: npt.NDArray[np.float64]
-    labels: npt.NDArray[np.int64]
-    names: tuple[str, ...]
+    records: Records
+    frame: Frame
     worst: npt.NDArray[np.int64]
     best: npt.NDArray[np.int64]
-    worst_images: npt.NDArray[np.uint8]
-    best_images: npt.NDArray[np.uint8]
+
+    def pictures(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Those pictures as the network sees them, read anew, N H W C; black where one cannot be read now."""
+        images = np.zeros((len(positions), *self.frame.size, self.frame.channels), np.uint8)
+        lazy = Lazy(records=self.records, frame=self.frame)
+        for place, position in enumerate(positions):
+            read = lazy.read(int(position))
+            if not isinstance(read, Problem):
+                images[place] = read
+        return images
 
 
 def evaluate(
@@ -116,8 +124,8 @@ def evaluate_model(
 ) -> Outcome:
     """The scores of a model on records whose labels are indices into its classes, on its device; nothing is written but the cache.
 
-    Pictures that take more than the share `memory` of the free memory are decoded as they are needed; large ones are read from the cache,
-    where there is one.
+    Large pictures are read from the cache, where there is one and they take some memory; otherwise they, and small ones that take more than
+    the share `memory` of the free memory, are decoded as they are needed.
     """
     preprocessing, device, workers = classifier.preprocessing, classifier.device, os.cpu_count() or 1
     frame = frame_of(preprocessing)
@@ -126,6 +134,8 @@ def evaluate_model(
     if place == "cache" and cache is not None:  # decoding beside the network would slow both down
         decode_into(cache, records, frame, workers=workers)
         place = "memory" if cache.fault else place
+    if place == "memory" and are_large(records):
+        place = "stream"  # as quick, and a few batches of memory instead of all
     if place == "memory":
         decoded = decode(records, frame, workers=workers, cache=cache)
         problems, records = list(decoded.problems), records.subset(decoded.kept)
@@ -157,8 +167,9 @@ def keep(stem: Path, outcome: Outcome) -> None:
     """Writes `stem`.json (the evaluation) and `stem`.npz (probabilities as float32, labels, names, the gallery's pictures)."""
     buffer = io.BytesIO()
     np.savez_compressed(
-        buffer, probabilities=outcome.probabilities.astype(np.float32), labels=outcome.labels, names=np.array(outcome.names, str),
-        worst=outcome.worst, best=outcome.best, worst_images=outcome.worst_images, best_images=outcome.best_images,
+        buffer, probabilities=outcome.probabilities.astype(np.float32), labels=outcome.records.labels,
+        names=np.array(outcome.records.names, str), worst=outcome.worst, best=outcome.best,
+        worst_images=outcome.pictures(outcome.worst), best_images=outcome.pictures(outcome.best),
     )  # fmt: skip
     write_whole(stem.with_name(f"{stem.name}.npz"), buffer.getvalue())
     write_whole(stem.with_name(f"{stem.name}.json"), json.dumps(outcome.evaluation.as_dict()).encode())
@@ -169,20 +180,7 @@ def _outcome(evaluation: Evaluation, shares: npt.NDArray[np.float64], records: R
     order = np.argsort(-sure, kind="stable")
     worst = order[guess[order] != records.labels[order]][:_SHOWN]
     best = order[guess[order] == records.labels[order]][:_SHOWN]
-    return Outcome(
-        evaluation=evaluation, probabilities=shares, labels=records.labels, names=tuple(records.names), worst=worst, best=best,
-        worst_images=_pictures(records, worst, frame), best_images=_pictures(records, best, frame),
-    )  # fmt: skip
-
-
-def _pictures(records: Records, positions: npt.NDArray[np.int64], frame: Frame) -> npt.NDArray[np.uint8]:
-    images = np.zeros((len(positions), *frame.size, frame.channels), np.uint8)
-    lazy = Lazy(records=records, frame=frame)
-    for place, position in enumerate(positions):
-        read = lazy.read(int(position))
-        if not isinstance(read, Problem):
-            images[place] = read
-    return images
+    return Outcome(evaluation=evaluation, probabilities=shares, records=records, frame=frame, worst=worst, best=best)
 
 
 def _is_own(run: Run, source: Source) -> bool:
