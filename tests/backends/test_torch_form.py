@@ -216,8 +216,10 @@ def test_one_value_a_channel_is_refused_as_pytorch_does() -> None:
             call(torch.randn(1, 3, 3, 3))
 
 
-def test_gradients_add_up() -> None:
-    model, (x, labels) = made(PATCHES), pictures(PATCHES, 8, 28, 28)
+@pytest.mark.parametrize("stem", ["patch", "imagenet"])
+def test_gradients_add_up(stem: str) -> None:
+    arch = changed(PATCHES, {"stem": stem})
+    model, (x, labels) = made(arch), pictures(arch, 8, 28, 28)
     twin, call = copy.deepcopy(model), training_form(model)
     for part in (slice(0, 4), slice(4, 8)):
         trained(model, call, x[part], labels[part])

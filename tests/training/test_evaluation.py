@@ -139,6 +139,21 @@ def test_streamed_pictures_score_the_same(run, tmp_path):
     assert streamed.evaluation.count == len(records) - len(streamed.evaluation.unreadable)
 
 
+def test_only_small_pictures_are_all_decoded_before_the_first_answer(run, tmp_path, monkeypatch):
+    saved, folder = run.saved(), pictures(tmp_path / "photos", range(10))
+    source = open_source(folder)
+    classifier = classifier_of(models.load(run), preprocessing=saved.preprocessing, classes=source.classes)
+    monkeypatch.setattr(evaluation, "Streamed", lambda *_: pytest.fail("these are small"))
+    small = evaluate_model(classifier, source.splits["train"], split="train")
+    monkeypatch.undo()
+    for file in folder.rglob("*.png"):
+        with Image.open(file) as image:
+            image.resize((128, 128), Image.Resampling.NEAREST).save(file)
+    monkeypatch.setattr(evaluation, "decode", lambda *_, **__: pytest.fail("these are large"))
+    large = evaluate_model(classifier, open_source(folder).splits["train"], split="train")
+    assert large.probabilities == pytest.approx(small.probabilities, abs=0.02)
+
+
 def test_pictures_from_the_cache_score_the_same(run, tmp_path, monkeypatch):
     """Large ones, of which more than is held in memory: decoded once, before the first answer, and never looked at in their files again."""
     monkeypatch.setenv("RESIDUAL_CACHE", str(tmp_path / "cache"))

@@ -128,8 +128,9 @@ class Pooled:
 
 @dataclass(frozen=True, kw_only=True)
 class NormedPooled:
-    """Batch norm, then max pooling, and ReLU (`pool.relu`). Where no weight of the norm turns the order around, the pooling goes first, a
-    few pictures at a time: the norm has a quarter of the places to see, and what comes back is written over what came."""
+    """Batch norm, then max pooling, and ReLU (`pool.relu`). Where the norm's weights are all above zero it keeps the order of a channel's
+    numbers, and the pooling goes first, a few pictures at a time: what the norm gives is a quarter as large, and what comes back is
+    written over what came."""
 
     norm: Normed
     pool: Pooled

@@ -210,10 +210,11 @@ def _is_ready(records: Records, frame: Frame) -> bool:
 def are_large(records: Records) -> bool:
     """Whether the median of a few pictures is large enough for threads to pay."""
     areas = []
-    for index in np.linspace(0, len(records) - 1, 9).astype(int):
-        try:
-            image = records.open(int(index))
-        except Exception:  # named as a problem when its turn comes
-            continue
-        areas.append(image.width * image.height)
+    with strict_pillow():
+        for index in np.linspace(0, len(records) - 1, 9).astype(int):
+            try:
+                image = records.open(int(index))
+            except Exception:  # named as a problem when its turn comes
+                continue
+            areas.append(image.width * image.height)
     return bool(areas) and float(np.median(areas)) >= LARGE

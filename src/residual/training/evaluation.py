@@ -134,8 +134,8 @@ def evaluate_model(
     if place == "cache" and cache is not None:  # decoding beside the network would slow both down
         decode_into(cache, records, frame, workers=workers)
         place = "memory" if cache.fault else place
-    if place == "memory" and are_large(records):
-        place = "stream"  # as quick, and a few batches of memory instead of all
+    elif place == "memory" and device.type == "cpu" and are_large(records):
+        place = "stream"  # up to a twelfth slower, but two batches of memory instead of all
     if place == "memory":
         decoded = decode(records, frame, workers=workers, cache=cache)
         problems, records = list(decoded.problems), records.subset(decoded.kept)

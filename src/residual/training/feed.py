@@ -151,7 +151,7 @@ class _Batch:
 class _Room:
     """Memory of batches, taken again once nobody holds the batch in it: new pages cost more than reading cached pictures into them.
 
-    It is NumPy's, in `large_pages` where the system has them: quicker, but looking for many may take ten times as long.
+    With `large_pages` NumPy's, which asks the system for such: quicker, but looking for many may take ten times as long. Else PyTorch's.
     """
 
     def __init__(self, *, large_pages: bool) -> None:
@@ -212,14 +212,14 @@ class Normaliser:
         shift, size = self.shift, tuple(images.shape[1:3])
         if tuple(shift.shape[1:]) not in ((1, 1), size):
             shift = F.interpolate(shift[None], size=size, mode="bilinear", antialias=True)[0]
-        # line by line: broadcasting over three colours, the innermost, takes three times as long
+        # line by line: broadcasting over three colours, the innermost, takes twice as long
         line = size[1] * images.shape[3]
         shift = shift.expand(-1, size[0] if shift.shape[1] > 1 else 1, size[1]).permute(1, 2, 0).reshape(-1, line)
         pixels = images.reshape(len(images), size[0], line)
         if images.device.type == "cpu":
             found = self._room.take((*pixels.shape, 4)).view(torch.float32)[..., 0].copy_(pixels)
         else:
-            found = pixels.to(torch.float32)
+            found = pixels.to(torch.float32, copy=True)
         return found.mul_(self.scale.flatten().repeat(size[1])).add_(shift).view(images.shape).permute(0, 3, 1, 2)
 
 
