@@ -124,7 +124,7 @@ def test_another_arithmetic_is_told_and_kept_apart(run):
     assert json.loads((run.folder / "evaluation-test-bfloat16.json").read_bytes())["loss"] == found.loss
 
 
-def test_streamed_pictures_score_the_same(run, tmp_path):
+def test_streamed_pictures_score_the_same(run, tmp_path, monkeypatch):
     saved, folder = run.saved(), pictures(tmp_path / "photos", range(10))
     (folder / "3" / "torn.png").write_bytes(b"not a picture")
     source = open_source(folder)
@@ -137,21 +137,9 @@ def test_streamed_pictures_score_the_same(run, tmp_path):
     assert (streamed.pictures(streamed.worst) == at_once.pictures(at_once.worst)).all()
     assert streamed.evaluation.unreadable == at_once.evaluation.unreadable
     assert streamed.evaluation.count == len(records) - len(streamed.evaluation.unreadable)
-
-
-def test_only_small_pictures_are_all_decoded_before_the_first_answer(run, tmp_path, monkeypatch):
-    saved, folder = run.saved(), pictures(tmp_path / "photos", range(10))
-    source = open_source(folder)
-    classifier = classifier_of(models.load(run), preprocessing=saved.preprocessing, classes=source.classes)
-    monkeypatch.setattr(evaluation, "Streamed", lambda *_: pytest.fail("these are small"))
-    small = evaluate_model(classifier, source.splits["train"], split="train")
-    monkeypatch.undo()
-    for file in folder.rglob("*.png"):
-        with Image.open(file) as image:
-            image.resize((128, 128), Image.Resampling.NEAREST).save(file)
-    monkeypatch.setattr(evaluation, "decode", lambda *_, **__: pytest.fail("these are large"))
-    large = evaluate_model(classifier, open_source(folder).splits["train"], split="train")
-    assert large.probabilities == pytest.approx(small.probabilities, abs=0.02)
+    monkeypatch.setattr(evaluation, "are_large", lambda _: True)
+    monkeypatch.setattr(evaluation, "decode", lambda *_, **__: pytest.fail("all were decoded before the first answer"))
+    assert evaluate_model(classifier, records, split="train").probabilities == pytest.approx(at_once.probabilities, abs=1e-6)
 
 
 def test_pictures_from_the_cache_score_the_same(run, tmp_path, monkeypatch):
