@@ -25,7 +25,7 @@ from .test_loop import BASE, setup, steps_of
 HARD = replace(
     BASE, epochs=3, flip="alternate", crop_padding=1, erasing=0.3, mixup=0.3, cutmix=0.5, ema=0.95, warmup_rate=0.01, momentum=0.9
 )
-COMMAND = ["train", "digits", "--epochs", "12", "--batch-size", "64", "--model", "cifar_resnet8", "--ema", "0.99", "--no-report"]
+COMMAND = ["train", "digits", "--epochs", "40", "--batch-size", "64", "--model", "cifar_resnet8", "--ema", "0.99", "--no-report"]
 
 PRUNED = {"mixup": 0.0, "cutmix": 0.0, "data_pruning": 0.8, "pruning_from": 1}
 
