@@ -124,8 +124,8 @@ def evaluate_model(
 ) -> Outcome:
     """The scores of a model on records whose labels are indices into its classes, on its device; nothing is written but the cache.
 
-    Large pictures are read from the cache, where there is one and they take some memory; otherwise they, and small ones that take more than
-    the share `memory` of the free memory, are decoded as they are needed.
+    On a CPU large pictures are read from the cache, where there is one and they take some memory, or decoded as they are needed; so are all
+    that take more than the share `memory` of the free memory. The others are decoded before.
     """
     preprocessing, device, workers = classifier.preprocessing, classifier.device, os.cpu_count() or 1
     frame = frame_of(preprocessing)
